@@ -1,6 +1,6 @@
 """Every kind from the shell, against the sandbox."""
 
-import shlex
+import json
 
 import pytest
 
@@ -9,56 +9,21 @@ from a2e_async.cli.formatting import text_result_field
 from a2e_async.cli.input_flags import flags_of
 from a2e_async.kinds.registry import kind_named, kind_names
 from a2e_async.sandbox import Sandbox, check_media
+from tests.samples import FACE, LEAST, OTHER
 
 from .conftest import Invoke
 
-IMAGE, OTHER = "https://example.com/a.png", "https://example.com/b.png"
-VIDEO, SOUND = "https://example.com/a.mp4", "https://example.com/a.wav"
-SPOKEN = f"--audio-url {SOUND} --prompt speak --negative-prompt blurry"
-
-WORDS = {
-    "text_to_image": "--prompt dog",
-    "nano_banana": "--prompt dog",
-    "gpt_image": "--prompt dog",
-    "flux2": f"--prompt dog --input-images {IMAGE}",
-    "qwen_image": "--prompt dog",
-    "kling_image": "--prompt dog",
-    "image_edit": f"--edit-type clothing --image-urls {IMAGE} --image-urls {OTHER}",
-    "virtual_try_on": f"--image-urls {IMAGE} --image-urls {OTHER}",
-    "product_avatar": f"--image-urls {IMAGE} --image-urls {OTHER} "
-    """--product-rect '{"x":1,"y":2,"width":3,"height":4,"rotation":0,"scale":1}'""",
-    "photobook": f"--face-image-url {IMAGE}",
-    "image_to_video": f"--image-url {IMAGE} --prompt wave --negative-prompt blurry",
-    "wan": f"--image-url {IMAGE} --prompt wave --duration 10",
-    "wan30": "--model wan3.0-video --prompt wave",
-    "happyhorse": "--mode t2v --prompt wave",
-    "seedance": "--prompt wave --duration 10",
-    "seedance2": "--prompt wave",
-    "veo": "--prompt wave --aspect-ratio 16:9",
-    "grok_video": "--prompt wave",
-    "kling_video": "--mode text-to-video --prompt wave",
-    "kling_omni": f"--prompt wave --image-list {IMAGE}",
-    "sora": f"--prompt wave --image-urls {IMAGE}",
-    "avatar_video": f"--audio-src {SOUND} --anchor-id {'6' * 24} --anchor-type 0",
-    "video_twin": f"--video-url {VIDEO}",
-    "talking_photo": f"--image-url {IMAGE} {SPOKEN}",
-    "talking_video": f"--video-url {VIDEO} {SPOKEN}",
-    "face_swap": f"--video-url {VIDEO} --face-url {IMAGE}",
-    "face_swap_preview": f"--video-url {VIDEO} --face-url {IMAGE}",
-    "head_swap": f"--image-url {IMAGE} --target-image-url {OTHER}",
-    "actor_swap": f"--image-url {IMAGE} --video-url {VIDEO}",
-    "motion_transfer": f"--image-url {IMAGE} --video-url {VIDEO}",
-    "dubbing": f"--source-url {SOUND} --target-lang es",
-    "voice_clone": f"--voice-urls {SOUND}",
-    "think_sound": f"--video-url {VIDEO}",
-    "caption_removal": f"--source-url {VIDEO}",
-    "upscale": f"--source-url {IMAGE}",
-}
-FILES = [k for k in kind_names() if k not in ("wan30", "voice_clone", "video_twin")]
+FILES = [k for k in kind_names() if kind_named(k).pollable and kind_named(k).outputs]
 
 
 def words(kind: str) -> list[str]:
-    return [kind, *shlex.split(WORDS[kind])]
+    """Return a kind and the flags of a start."""
+    flags = {flag.name: flag.flag for flag in flags_of(kind_named(kind))}
+    found = [kind]
+    for name, value in LEAST[kind].items():
+        for item in value if isinstance(value, list) else [value]:
+            found += [flags[name], json.dumps(item) if isinstance(item, dict) else str(item)]
+    return found
 
 
 @pytest.mark.parametrize("kind", FILES)
@@ -81,18 +46,18 @@ def test_an_unlimited_count_shows_no_number(a2e: Invoke) -> None:
 
 
 def test_an_input_of_each_sort_reaches_the_wire(a2e: Invoke, sandbox: Sandbox) -> None:
-    assert a2e("start", *words("wan")).code == 0
+    assert a2e("start", *words("wan"), "--duration", "10").code == 0
     assert a2e("start", *words("virtual_try_on")).code == 0
     assert a2e("start", *words("product_avatar"), "--processing-limit", "60").code == 0
     wan, worn, product = sandbox.tasks
     assert wan.body["duration"] == "10"
-    assert worn.body["image_urls"] == [IMAGE, OTHER]
-    assert product.body["product_rect"]["width"] == 3
+    assert worn.body["image_urls"] == [FACE, OTHER]
+    assert product.body["product_rect"]["width"] == 100
     assert product.body["timeout"] == 60
 
 
 def test_too_few_files_are_refused_before_a_request(a2e: Invoke, sandbox: Sandbox) -> None:
-    result = a2e("start", "virtual_try_on", "--image-urls", IMAGE)
+    result = a2e("start", "virtual_try_on", "--image-urls", FACE)
     assert result.code == exit_codes.USAGE
     assert "--image-urls takes 2 to 4 items, got 1." in result.err
     assert not sandbox.ledger.charges

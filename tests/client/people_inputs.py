@@ -1,17 +1,11 @@
 """Start inputs of the kinds about people, voices and existing videos."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from a2e_async.sandbox import media
+from tests.samples import CLIP, FACE, LEAST, OTHER, TALK, Inputs
 
-FACE = "https://media.example/face.png"
-OTHER = "https://media.example/other.png"
-CLIP = "https://media.example/clip.mp4"
-TALK = "https://media.example/talk.wav"
 ID = "66ea4dd87db10c73fa29b570"
-
-Inputs = Mapping[str, Any]
 
 PROMPTS: dict[str, Any] = {"prompt": "smile and speak", "negative_prompt": "blurry"}
 SPEAK: dict[str, Any] = {"anchor_id": ID, "anchor_type": 0}
@@ -24,22 +18,6 @@ CANVAS: dict[str, Any] = {
 }
 MOVES: dict[str, Any] = {"image_url": FACE, "video_url": CLIP}
 SWAP: dict[str, Any] = {"video_url": CLIP, "face_url": FACE}
-
-LEAST: dict[str, Inputs] = {
-    "face_swap": SWAP,
-    "face_swap_preview": SWAP,
-    "head_swap": {"image_url": FACE, "target_image_url": OTHER},
-    "actor_swap": MOVES,
-    "motion_transfer": MOVES,
-    "talking_photo": {**PROMPTS, "image_url": FACE},
-    "avatar_video": SPOKEN,
-    "video_twin": {"video_url": CLIP},
-    "voice_clone": {"voice_urls": [TALK]},
-    "think_sound": {"video_url": CLIP},
-    "caption_removal": {"source_url": CLIP},
-    "upscale": {"source_url": CLIP},
-}
-"""The minimal inputs of each kind; they are sent under the same names, except `CAMEL`."""
 
 MOST: dict[str, Inputs] = {
     "face_swap": {**SWAP, "cover_url": OTHER, "model_version": "v1"},
@@ -104,29 +82,7 @@ MOST: dict[str, Inputs] = {
 }
 """All inputs of each kind that can be combined."""
 
-CAMEL: Mapping[str, str] = {
-    "processing_limit": "timeout",
-    "audio_src": "audioSrc",
-    "is_skip_rs": "isSkipRs",
-    "is_skip_gp": "isSkipGp",
-    "is_caption_enabled": "isCaptionEnabled",
-    "caption_align": "captionAlign",
-    "is_to_public_pool": "isToPublicPool",
-}
-"""Inputs with another name in the request body."""
-
-NAME: Mapping[str, str | None] = {
-    "avatar_video": "title",
-    "face_swap_preview": None,
-    "head_swap": None,
-}
-"""The body field of the task's name, where it is not ``name``."""
-
-LISTED = [name for name in LEAST if name not in ("face_swap_preview", "avatar_video")]
-"""The kinds that have lists."""
-
 REFUSED: list[tuple[str, Inputs, str]] = [
-    *((name, {}, next(iter(least))) for name, least in LEAST.items()),
     ("face_swap", {"video_url": CLIP}, "face_url"),
     ("face_swap", {**SWAP, "video_url": media.speech()}, "video_url"),
     ("face_swap", {**SWAP, "face_url": media.clip()}, "face_url"),

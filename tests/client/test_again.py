@@ -12,9 +12,10 @@ from a2e_async.errors import InvalidInput, InvalidRequest, NotFound, StartOutcom
 from a2e_async.events import Event, StartLost
 from a2e_async.models import Record, Status
 from a2e_async.sandbox import Sandbox
+from tests.samples import CLIP
 
 from .conftest import MakeClient, assert_no_secrets, paid, until
-from .people_inputs import CLIP, ID
+from .people_inputs import ID
 from .test_odd_answers import Service
 from .test_odd_answers import service as service
 

@@ -7,9 +7,10 @@ import pytest
 from a2e_async import A2E
 from a2e_async.errors import DecodeError, InvalidInput, NotFound, ServerError
 from a2e_async.sandbox import Sandbox, media
+from tests.samples import CLIP, FACE
 
 from .conftest import paid
-from .people_inputs import CLIP, FACE, SWAP
+from .people_inputs import SWAP
 
 LONG = pytest.mark.parametrize(
     "sandbox_options", [{"durations": {"face_swap": 3600.0}}], ids=["long"]

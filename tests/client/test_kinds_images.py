@@ -8,23 +8,18 @@ from a2e_async import A2E
 from a2e_async._core.tasks.parsing import read_record
 from a2e_async.errors import InvalidInput, InvalidRequest, NotFound, StartOutcomeUnknown, TaskFailed
 from a2e_async.kinds.photobook import PHOTOBOOK
-from a2e_async.kinds.registry import kind_named
 from a2e_async.kinds.text_to_image import TEXT_TO_IMAGE, MadeAvatar
-from a2e_async.models import Status
 from a2e_async.sandbox import Sandbox, media
+from tests.samples import FACE, Inputs
 
 from .conftest import nothing_charged, paid
-from .image_starts import COAT, FACE, LEAST, OUTPUTS, PRODUCT, PROMPT, RECT, SEVERAL, WIRE, Inputs
-
-KINDS = [name for name, _, _ in WIRE]
-
+from .image_starts import COAT, PRODUCT, PROMPT, RECT
 
 # -- what is refused ---------------------------------------------------------------------------
 
 EDIT: dict[str, Any] = {"edit_type": "clothing", "image_urls": [FACE, COAT]}
 
 REFUSED: list[tuple[str, Inputs, str]] = [
-    *((name, {}, next(iter(least))) for name, least in LEAST.items()),
     ("text_to_image", {"prompt": " "}, "prompt"),
     ("text_to_image", {**PROMPT, "max_images": 9}, "max_images"),
     ("text_to_image", {**PROMPT, "max_images": 0}, "max_images"),
@@ -141,78 +136,7 @@ def test_left_to_the_service(a2e: A2E, kind: str, inputs: Inputs) -> None:
     assert a2e.kind(kind).job(**inputs).kind.name == kind
 
 
-# -- from the start to the pictures ------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("kind", "inputs", "more"), WIRE, ids=KINDS)
-async def test_start_to_end(
-    a2e: A2E, sandbox: Sandbox, kind: str, inputs: Inputs, more: Inputs
-) -> None:
-    """All inputs are sent under their names; the results are images."""
-    namespace = a2e.kind(kind)
-    price = await namespace.quote(**inputs)
-    task = await namespace.start(**inputs, name="mine")
-    (charge,) = paid(sandbox)
-    assert charge.body == {**inputs, **more, "name": "mine"}
-    assert charge.ids == task.ids
-    assert (
-        len(task.ids)
-        == SEVERAL.get(kind, 1)
-        == kind_named(kind).expected_tasks(task_input(a2e, kind))
-    )
-
-    record = await task.wait()
-    assert record.status is Status.SUCCEEDED
-    assert record.name == "mine"
-    assert record.coins == price == charge.coins
-    assert len(record.outputs) == OUTPUTS.get(kind, 1)
-    assert len({output.url for output in record.outputs}) == len(record.outputs)
-    for output in record.outputs:
-        assert output.media == "image"
-        assert (await output.read()).startswith(b"\x89PNG")
-    # The record's class knows every input by its name; no value is left over.
-    for name, value in inputs.items():
-        value_shown = getattr(record.parts[0], name)
-        assert (list(value_shown) if isinstance(value_shown, tuple) else value_shown) == value, name  # pyright: ignore[reportUnknownArgumentType]  # of any kind
-    assert not set(record.extra) & set(inputs)
-    assert len(paid(sandbox)) == 1
-
-
-def task_input(a2e: A2E, kind: str) -> Any:
-    """Return the checked inputs of the table's start."""
-    return a2e.kind(kind).job(**next(inputs for name, inputs, _ in WIRE if name == kind)).input
-
-
-@pytest.mark.parametrize("kind", KINDS)
-async def test_defaults_are_the_services(a2e: A2E, sandbox: Sandbox, kind: str) -> None:
-    """Inputs not given are not sent, except the safe default; the name is a mark."""
-    least = LEAST[kind]
-    task = await a2e.kind(kind).start(**least)
-    (charge,) = paid(sandbox)
-    more = next(more for name, _, more in WIRE if name == kind)
-    assert {k: v for k, v in charge.body.items() if k != "name"} == {**least, **more}
-    assert charge.body["name"].startswith("a2e-")
-    assert len(task.ids) == 1
-    assert (await task.wait()).name is None
-
-
-@pytest.mark.parametrize("kind", KINDS)
-async def test_get_list_and_delete(a2e: A2E, kind: str) -> None:
-    """The other operations of each kind, by their own paths and paging."""
-    namespace = a2e.kind(kind)
-    tasks = [await namespace.start(**LEAST[kind]) for _ in range(3)]
-    records = [await task.wait() for task in tasks]
-    ids = [record.id for record in records]
-    assert (await namespace.get(ids[0])).id == ids[0]
-    assert set(await namespace.get_many(ids)) == set(ids)
-    assert [record.id async for record in namespace.iter(page_size=2)] == ids[::-1]
-    if namespace.kind.paging is not None:
-        page = await namespace.list(page=2, page_size=1)
-        assert [record.id for record in page] == [ids[1]]
-    await namespace.delete(ids[1])
-    with pytest.raises(NotFound):
-        await namespace.get(ids[1])
-    assert [record.id for record in await namespace.list()] == [ids[2], ids[0]]
+# -- media -------------------------------------------------------------------------------------
 
 
 async def test_local_pictures_keep_their_places(a2e: A2E, sandbox: Sandbox) -> None:

@@ -20,27 +20,10 @@ from a2e_async.kinds.registry import kind_named
 from a2e_async.kinds.video_twin import VIDEO_TWIN
 from a2e_async.models import Status
 from a2e_async.sandbox import Sandbox, media
+from tests.samples import CLIP, FACE, LEAST, OTHER, TALK, Inputs
 
 from .conftest import BLIND, nothing_charged, paid, until
-from .people_inputs import (
-    ALLOWED,
-    CAMEL,
-    CLIP,
-    FACE,
-    ID,
-    LEAST,
-    LISTED,
-    MOST,
-    NAME,
-    OTHER,
-    REFUSED,
-    SPOKEN,
-    TALK,
-    Inputs,
-)
-
-PICTURES = {"upscale"}
-"""Kinds whose result is an image for the inputs in `MOST`."""
+from .people_inputs import ALLOWED, ID, REFUSED, SPOKEN
 
 
 @pytest.fixture
@@ -51,11 +34,6 @@ def sandbox_options() -> dict[str, Any]:
 LONG = pytest.mark.parametrize(
     "sandbox_options", [{"durations": dict.fromkeys(LEAST, 3600.0)}], ids=["long"]
 )
-
-
-def wire(inputs: Inputs) -> dict[str, Any]:
-    """Return these inputs under their names in the request body."""
-    return {CAMEL.get(name, name): value for name, value in inputs.items()}
 
 
 # -- what is common ----------------------------------------------------------------------------
@@ -75,67 +53,6 @@ async def test_allowed(a2e: A2E, sandbox: Sandbox, kind: str, inputs: Inputs) ->
     """Valid inputs and values newer than this package are accepted."""
     assert isinstance(a2e.kind(kind).job(**inputs).input, TaskInput)
     assert nothing_charged(sandbox)
-
-
-@pytest.mark.parametrize("kind", MOST)
-async def test_start_to_end(a2e: A2E, sandbox: Sandbox, kind: str) -> None:
-    """All inputs are sent under their names; the result is a file or an id."""
-    inputs, namespace, name = MOST[kind], a2e.kind(kind), NAME.get(kind, "name")
-    price = await namespace.quote(**inputs)
-    task = await namespace.start(**inputs, **({"name": "mine"} if name else {}))
-    (charge,) = paid(sandbox)
-    assert charge.body == wire(inputs) | ({name: "mine"} if name else {})
-    assert charge.ids == task.ids
-
-    record: Any = await task.wait()
-    assert record.status is Status.SUCCEEDED
-    assert record.name == ("mine" if name else None)
-    assert price in (charge.coins, None)
-    assert record.coins in (charge.coins, None)
-    if kind in ("video_twin", "voice_clone"):
-        return
-    assert record.output.ref == task.ref
-    head = (await record.output.read())[:16]
-    if kind in PICTURES:
-        assert head.startswith(b"\x89PNG")
-    else:
-        assert b"ftyp" in head
-        assert record.output.media in ("video", "file")
-    # Echoed inputs are in the record's fields.
-    if kind != "avatar_video":
-        assert not set(record.extra) & set(wire(inputs)) - {"timeout"}
-    assert getattr(record, next(iter(inputs))) == next(iter(inputs.values()))
-
-
-@pytest.mark.parametrize("kind", LEAST)
-async def test_defaults_are_the_services(a2e: A2E, sandbox: Sandbox, kind: str) -> None:
-    """Inputs not given are not sent; the name, where there is one, is a mark."""
-    task = await a2e.kind(kind).start(**LEAST[kind])
-    (charge,) = paid(sandbox)
-    body, name = dict(charge.body), NAME.get(kind, "name")
-    if name:
-        mark = body.pop(name)
-        assert mark.startswith("a2e-")
-        assert len(mark) <= task.kind.max_name_length
-    assert body == wire(LEAST[kind])
-    assert (await task.wait()).name is None
-
-
-@pytest.mark.parametrize("kind", LISTED)
-async def test_get_list_and_delete(a2e: A2E, kind: str) -> None:
-    """The other operations of each kind, by their own paths and paging."""
-    namespace: Any = a2e.kind(kind)
-    ids = [(await namespace.run(**LEAST[kind])).id for _ in range(3)]
-    assert (await namespace.get(ids[0])).id == ids[0]
-    if namespace.kind.batch_detail is not None:
-        assert list(await namespace.get_many(ids)) == ids
-    assert [record.id async for record in namespace.iter(page_size=2)] == ids[::-1]
-    if namespace.kind.paging is not None:
-        assert [record.id for record in await namespace.list(page=2, page_size=1)] == [ids[1]]
-    await namespace.delete(ids[1])
-    with pytest.raises(NotFound):
-        await namespace.get(ids[1])
-    assert [record.id for record in await namespace.list()] == [ids[2], ids[0]]
 
 
 @pytest.mark.parametrize("kind", ["face_swap_preview", "avatar_video"])

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-PICTURE = "https://media.example/face.png"
-OTHER = "https://media.example/other.png"
-VIDEO = "https://media.example/clip.mp4"
-SOUND = "https://media.example/talk.wav"
+from tests.samples import CLIP as VIDEO
+from tests.samples import FACE as PICTURE
+from tests.samples import OTHER
+from tests.samples import TALK as SOUND
 
 WAN_27 = {"model": "wan2.7-i2v"}
 SHOTS = [{"prompt": "a door", "duration": 2}, {"prompt": "a room", "duration": "3"}]

@@ -12,8 +12,7 @@ from typing import Any
 
 from a2e_async import A2E, Output
 from a2e_async.sandbox import Sandbox, media
-
-from .samples import FACE, SAMPLES, TALK
+from tests.samples import FACE, SAMPLES, TALK
 
 Call = Callable[[A2E, Sandbox], Awaitable[Any]]
 

@@ -37,6 +37,12 @@ EXCLUDED_INPUTS: Mapping[tuple[str, str], str] = {
 WEBHOOK = frozenset({"webhook_url", "webhook_token"})
 """Inputs of most starts that the client fills in."""
 
+NESTED: Mapping[str, set[str]] = {"wan30": {"input", "parameters"}}
+"""Inputs on the wire that hold several parameters each."""
+
+DIFFERENT: Mapping[str, str] = {"timeout": "processing_limit"}
+"""Python names that are not the snake_case of the wire's."""
+
 
 @frozen
 class Operation:

@@ -2,9 +2,9 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib import resources
-from typing import Any, Literal, get_args, get_origin
+from typing import Any
 
 import pytest
 
@@ -21,9 +21,9 @@ from a2e_async._core.schema.inputs import (
 from a2e_async._core.tasks.kind import Endpoint, TaskKind
 from a2e_async.errors import InvalidInput
 from a2e_async.kinds.registry import kind_named, kind_names
+from tests.samples import SAMPLES, choices, parts
 
-from .samples import SAMPLES
-from .spec import CONTRACT, EXCLUDED_INPUTS, WEBHOOK
+from .spec import CONTRACT, DIFFERENT, EXCLUDED_INPUTS, NESTED, WEBHOOK
 
 ROWS: Mapping[str, Mapping[str, Any]] = {
     row["kind"]: row
@@ -32,12 +32,6 @@ ROWS: Mapping[str, Mapping[str, Any]] = {
     )
 }
 KINDS = kind_names()
-
-NESTED: Mapping[str, set[str]] = {"wan30": {"input", "parameters"}}
-"""Inputs on the wire that hold several parameters each."""
-
-DIFFERENT: Mapping[str, str] = {"timeout": "processing_limit"}
-"""Python names that are not the snake_case of the wire's."""
 
 
 def start_schema(kind: TaskKind[..., Any]) -> Mapping[str, Any]:
@@ -123,22 +117,6 @@ def test_paging(name: str) -> None:
         assert set(kind.paging.status_filters) == set(query["status"]["enum"])
 
 
-def literals(hint: Any) -> Iterator[Any]:
-    """Yield the choices of a type."""
-    if get_origin(hint) is Literal:
-        yield from get_args(hint)
-    else:
-        for part in get_args(hint):
-            yield from literals(part)
-
-
-def parts(hint: Any) -> set[Any]:
-    """Return a type and all types that it contains."""
-    return (
-        {hint, *(p for part in get_args(hint) for p in parts(part))} if get_args(hint) else {hint}
-    )
-
-
 @pytest.mark.parametrize("name", KINDS)
 def test_inputs(name: str) -> None:
     """Every documented input has a parameter, and every parameter is documented."""
@@ -196,7 +174,7 @@ def test_types_and_bounds(name: str) -> None:
 
 def check_type(f: InputField, rule: Mapping[str, Any]) -> None:
     """The Python type is sent as the type in the schema."""
-    made_of = parts(f.hint) | {type(choice) for choice in literals(f.hint)}
+    made_of = parts(f.hint) | {type(choice) for choice in choices(f.hint)}
     if f.find_metadata(SerializeAsString) is not None:
         assert rule["type"] == "string"
         assert int in made_of
@@ -222,7 +200,7 @@ def check_type(f: InputField, rule: Mapping[str, Any]) -> None:
 
 def check_choices(f: InputField, rule: Mapping[str, Any]) -> None:
     """Closed sets are the same on both sides; open ones offer at least what is documented."""
-    given = list(literals(f.hint))
+    given = list(choices(f.hint))
     offered = (
         {str(c) for c in given} if f.find_metadata(SerializeAsString) is not None else set(given)
     )
@@ -243,11 +221,11 @@ def check_bounds(f: InputField, rule: Mapping[str, Any]) -> None:
         f.find_metadata(ItemCount),
         f.find_metadata(MaxLength),
     )
-    choices = [c for c in literals(f.hint) if isinstance(c, int) and not isinstance(c, bool)]
+    known = [c for c in choices(f.hint) if isinstance(c, int) and not isinstance(c, bool)]
     for side in ("minimum", "maximum"):
         if side in rule and rule["type"] in ("integer", "number"):
-            if choices:
-                assert all(rule.get("minimum", c) <= c <= rule.get("maximum", c) for c in choices)
+            if known:
+                assert all(rule.get("minimum", c) <= c <= rule.get("maximum", c) for c in known)
             else:
                 assert bounds is not None, f"{f.name} has no bounds"
                 assert (bounds.low if side == "minimum" else bounds.high) == rule[side], f.name
@@ -269,7 +247,7 @@ def test_required_texts_must_not_be_blank(name: str, blank: str) -> None:
     build_input(cls, (), good)
     free = (f for f in input_fields(cls) if f.required and str in parts(f.hint))
     for f in free:
-        if any(literals(f.hint)):
+        if any(choices(f.hint)):
             continue
         value = [blank] if "Sequence" in str(f.hint) else blank
         with pytest.raises(InvalidInput) as caught:

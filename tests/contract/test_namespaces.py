@@ -18,9 +18,9 @@ from a2e_async.errors import InvalidInput
 from a2e_async.kinds.namespace import RenamableNamespace, TaskNamespace
 from a2e_async.kinds.registry import kind_named, kind_names
 from a2e_async.sandbox import Sandbox, check_media
+from tests.samples import SAMPLES
 
 from .calls import CALLS, EXTRAS
-from .samples import SAMPLES
 from .spec import CONTRACT, EXCLUDED, EXCLUDED_INPUTS, WEBHOOK
 from .wire import Log, logged, uncovered
 

@@ -16,9 +16,9 @@ from a2e_async import A2E
 from a2e_async._core.journal.protocol import BeginResult, Entry, State
 from a2e_async._core.journal.sqlite import SqliteJournal
 from a2e_async.errors import TransferError
-from tests.contract.samples import SAMPLES
 from tests.hostile import HostileServer, Step
 from tests.laws.conftest import API_KEY, MakeClient
+from tests.samples import SAMPLES
 
 NOWHERE = "http://127.0.0.1:9"
 

@@ -11,9 +11,9 @@ import pytest
 
 from a2e_async import A2E, Budget
 from a2e_async.errors import BudgetExceeded, StartOutcomeUnknown
-from tests.contract.samples import SAMPLES
 from tests.hostile import Fault, HostileServer, Step
 from tests.laws.conftest import MakeClient
+from tests.samples import SAMPLES
 
 pytestmark = pytest.mark.skipif(
     sys.version_info < (3, 12), reason="asyncio.eager_task_factory is new in 3.12"

@@ -11,9 +11,9 @@ from a2e_async import A2E
 from a2e_async._core.journal.protocol import State
 from a2e_async._core.journal.sqlite import SqliteJournal
 from a2e_async.errors import A2EError, StartOutcomeUnknown
-from tests.contract.samples import SAMPLES
 from tests.hostile import Fault, HostileServer, Step
 from tests.laws.conftest import MakeClient
+from tests.samples import SAMPLES
 
 KINDS = ("dubbing", "seedance", "voice_clone", "image_to_video")
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from tests.contract.samples import SAMPLES
 from tests.hostile import KINDS, Behaviour, Fault, HostileServer, Step
 from tests.hostile.spelling import SPELLINGS
 from tests.laws.conftest import API_KEY, MakeClient
+from tests.samples import SAMPLES
 
 NAME = " Café <b>N°1</b> & \U0001f3b5 of Long Name, 2"
 

@@ -22,11 +22,11 @@ import pytest
 from a2e_async import A2E, RetryPolicy
 from a2e_async._core.journal.protocol import Entry, State
 from a2e_async.errors import A2EError, StartOutcomeUnknown
-from tests.contract.samples import SAMPLES
 from tests.hostile import Fault, HostileServer, Step
 from tests.hostile.catalogue import LOST, ODD_ACCEPTANCES, REFUSALS
 from tests.laws.conftest import MakeClient
 from tests.laws.secrets import leaks
+from tests.samples import SAMPLES
 
 KINDS: Sequence[str] = tuple(SAMPLES)
 QUICK = RetryPolicy(initial=0.001, max_delay=0.01, max_attempts=3)

@@ -9,10 +9,10 @@ import pytest
 from a2e_async import A2E, Record, RetryPolicy
 from a2e_async._core.journal.protocol import State
 from a2e_async.errors import A2EError
-from tests.contract.samples import SAMPLES
 from tests.hostile import KINDS, Fault, HostileServer, Step
 from tests.hostile.catalogue import FILE_FAULTS, LOST
 from tests.laws.conftest import MakeClient
+from tests.samples import SAMPLES
 
 WATCHED: Sequence[str] = tuple(name for name in SAMPLES if name != "wan30")
 """All kinds except the one without a status operation."""

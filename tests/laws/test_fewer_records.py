@@ -15,9 +15,9 @@ from a2e_async._core.submission.recovery_search import SCAN_DELAYS
 from a2e_async.cli import exit_codes, main
 from a2e_async.cli.journal import settle
 from a2e_async.errors import BudgetExceeded, JournalError, TaskFailed
-from tests.contract.samples import SAMPLES
 from tests.hostile import Fault, HostileServer, Step
 from tests.laws.conftest import API_KEY, MakeClient
+from tests.samples import SAMPLES
 
 SEVERAL = {
     "image_to_video": {"number_of_images": 3},

@@ -8,9 +8,9 @@ import aiohttp
 import pytest
 
 from tests import hostile as package
-from tests.contract.samples import SAMPLES
 from tests.hostile import KINDS, Fault, HostileServer, Step
 from tests.laws.conftest import MakeClient
+from tests.samples import SAMPLES
 
 
 def test_it_knows_nothing_of_the_package() -> None:

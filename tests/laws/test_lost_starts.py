@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from a2e_async.errors import StartOutcomeUnknown
-from tests.contract.samples import SAMPLES
 from tests.hostile import KINDS, Fault, HostileServer, Step
 from tests.hostile.spelling import SPELLINGS
 from tests.laws.conftest import MakeClient
+from tests.samples import SAMPLES
 
 NAME = "  Cafe\u0301 \U0001f3ac “Première” & <Take  7> é  "
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from a2e_async.errors import ServerError
-from tests.contract.samples import SAMPLES
 from tests.hostile import KINDS, Fault, HostileServer, Step
 from tests.laws.conftest import API_KEY, MakeClient
+from tests.samples import SAMPLES
 
 MANY = 120
 

@@ -9,9 +9,9 @@ import pytest
 from a2e_async import A2E, Budget
 from a2e_async._core.journal.protocol import State
 from a2e_async.errors import A2EError, ApiError, StartOutcomeUnknown
-from tests.contract.samples import SAMPLES
 from tests.hostile import Fault, HostileServer, Step
 from tests.laws.conftest import MakeClient
+from tests.samples import SAMPLES
 
 REFUSING = (200, 400, 401, 402, 403, 404, 405, 413, 415, 422)
 PAGES = (200, 201, 400, 401, 403, 404, 405, 409, 413, 415, 422, 451, 500, 502, 503, 504)

@@ -21,9 +21,9 @@ from a2e_async.errors import (
     TaskTimeout,
 )
 from a2e_async.models import Record, Status
-from tests.contract.samples import SAMPLES
 from tests.hostile import KINDS, Fault, HostileServer, Step
 from tests.laws.conftest import MakeClient
+from tests.samples import SAMPLES
 
 POLLS: Final = (Step.DETAIL, Step.BATCH_DETAIL, Step.LIST, Step.PROCESSING)
 

@@ -7,10 +7,10 @@ import pytest
 
 from a2e_async.errors import NotFound
 from a2e_async.kinds import TaskKind, kind_named, kind_names, load_kinds
-from tests.contract.samples import SAMPLES
 from tests.hostile import Fault, HostileServer, Step
 from tests.hostile.catalogue import LOST
 from tests.hostile.kinds import KINDS as HOSTILE
+from tests.samples import SAMPLES
 
 from .conftest import MakeClient
 from .declarations import to_toml

@@ -227,7 +227,7 @@ async def test_twin_lists_and_the_undocumented_start(api: Api) -> None:
 )
 async def test_larger_veo_file(api: Api, how: str, tmp_path: Path) -> None:
     assert api.sandbox.make_results == how
-    task_id = (await start_one(api, "veo"))["_id"]
+    task_id = (await start_one(api, "veo", aspectRatio="16:9"))["_id"]
     path = f"/api/v1/veoVideo/{task_id}/1080p"
     waiting = await api.get(path)
     assert (waiting.status, waiting.json["code"], waiting.data) == (202, 0, None)

@@ -154,7 +154,7 @@ async def test_two_backgrounds(api: Api) -> None:
         ("avatar_video", {"audioSrc": ...}, "audioSrc"),
         ("avatar_video", {"back_id": UNKNOWN}, "web_bg_width"),
         ("avatar_video", {"title": "x" * 41}, "title"),
-        ("video_twin", {"video_url": ...}, "image_url"),
+        ("video_twin", {"image_url": ...}, "image_url"),
         ("think_sound", {"video_url": "https://example.com/a.webm"}, "video_url"),
         ("voice_clone", {"voice_urls": []}, "voice_urls"),
         ("voice_clone", {"voice_urls": ["https://example.com/a b.wav"]}, "voice_urls[0]"),
@@ -190,7 +190,7 @@ async def test_what_only_the_notes_require(
                 ],
             },
         ),
-        ("video_twin", {"video_url": ..., "image_url": IMAGE}),
+        ("video_twin", {"image_url": ..., "video_url": VIDEO}),
         ("avatar_video", {"audioSrc": ..., "custom_voice": SOUND}),
     ],
 )
