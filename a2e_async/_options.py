@@ -70,7 +70,9 @@ def _to_webhook_target(given: Any) -> "WebhookTarget | None":
     return WebhookTarget(clean_webhook_url(given), clean_webhook_secret())
 
 
-def _to_kinds(given: Any) -> "KindRegistry":
+def _to_kinds(given: Any) -> "KindRegistry | None":
+    if given is None:
+        return None
     from a2e_async.kinds.registry import registry_of
 
     return registry_of(given)
@@ -148,7 +150,8 @@ class ClientOptions:
     )
     journal: "Journal | None" = field(converter=open_journal)
     budget: "Budget | None" = field(converter=_to_budget)
-    kinds: "KindRegistry" = field(converter=_to_kinds)
+    kinds: "KindRegistry | None" = field(converter=_to_kinds)
+    """None if there are only those of the package."""
     priority: Priority | None = field(
         default=None,
         validator=_must_be(

@@ -1,94 +1,328 @@
-"""Wires a client's components together; imported when the first client is created."""
+"""Wires a client's components together; imported when the first client is created.
+
+A component is created, and its modules are imported, when it is first used: a program that only
+reads the balance loads nothing of starts, polls and files.
+"""
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping
-from typing import Any
+from collections.abc import Callable, Coroutine
+from functools import cached_property, partial
+from threading import RLock
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
 
-import anyio
-from attrs import define, evolve
+from attrs import evolve
 
-from a2e_async._core.context import RequestContext, RequestKwargs
-from a2e_async._core.event_emitter import EventEmitter
-from a2e_async._core.files.download import Downloader, FileSession
-from a2e_async._core.files.upload import PRESIGN_PATH, Uploader
+from a2e_async._core.context import RequestContext
 from a2e_async._core.http.call import check_proxy
+from a2e_async._core.http.loop_affinity import LoopAffinity
 from a2e_async._core.http.rate_limit import ConnectionLimiter, RateLimiter
-from a2e_async._core.http.retry import RetryPolicy, RetrySafety, may_have_been_accepted
+from a2e_async._core.http.retry import RetryPolicy
 from a2e_async._core.http.session import ApiSession
-from a2e_async._core.journal.protocol import UPLOAD, capabilities_of
-from a2e_async._core.journal.recorder import JournalRecorder
-from a2e_async._core.polling.poller import Poller
-from a2e_async._core.submission.budget import (
-    UPLOAD_COST,
-    Budget,
-    BudgetQueue,
-    Reservation,
-    commit_on_exit,
-)
-from a2e_async._core.submission.calls import ChargedCalls
-from a2e_async._core.submission.file_transfers import FileTransfers, PresignFactory
-from a2e_async._core.submission.starts import CLOSE_TIMEOUT, StartRegistry
-from a2e_async._core.tasks.kind import TaskKind
-from a2e_async._core.tasks.task import Task, TaskServices
-from a2e_async._core.typeguards import is_mapping
 from a2e_async._core.version import __version__
-from a2e_async._core.webhooks.receiver import Webhooks
 from a2e_async._options import ClientOptions
-from a2e_async.errors import A2EError, ClientClosed
-from a2e_async.events import Event
-from a2e_async.kinds.operations import delete_record, find_record, request_quote
-from a2e_async.models import ClientStats, Output, OutputSource, Record
+from a2e_async.errors import ClientClosed
+
+if TYPE_CHECKING:
+    from a2e_async._core.event_emitter import EventEmitter
+    from a2e_async._core.files.download import Downloader, FileSession
+    from a2e_async._core.files.upload import Uploader
+    from a2e_async._core.journal.recorder import JournalRecorder
+    from a2e_async._core.polling.poller import Poller
+    from a2e_async._core.submission.budget import Budget, BudgetQueue
+    from a2e_async._core.submission.calls import ChargedCalls
+    from a2e_async._core.submission.file_transfers import FileTransfers
+    from a2e_async._core.submission.starts import StartRegistry
+    from a2e_async._core.tasks.kind_registry import KindRegistry
+    from a2e_async._core.tasks.task import Task, TaskServices
+    from a2e_async._core.webhooks.receiver import Webhooks
+    from a2e_async.events import Event
+    from a2e_async.models import ClientStats, Output, OutputSource, Record, Recovery
+
+    RecordEnd = Callable[[Task[Any], Record | None], Coroutine[Any, Any, None]]
+
+C = TypeVar("C")
 
 logger = logging.getLogger("a2e_async")
 
 USER_AGENT = f"a2e_async/{__version__}"
 
 
-@define(kw_only=True, repr=False)
+class _Component(Generic[C]):
+    """A component of a client, created when it is first used and then kept."""
+
+    def __init__(self, create: "Callable[[Any], C]") -> None:
+        self._create = create
+        self._name = create.__name__
+
+    @overload
+    def __get__(self, client: None, owner: type) -> Self: ...
+
+    @overload
+    def __get__(self, client: "ClientComponents", owner: type) -> C: ...
+
+    def __get__(self, client: "ClientComponents | None", owner: type) -> Self | C:
+        if client is None:
+            return self
+        made = vars(client)
+        # Webhook receivers and journals may use the client from other threads.
+        with client.creation_lock:
+            if self._name not in made:
+                # From now on the instance attribute is found first: there is no __set__.
+                made[self._name] = self._create(client)
+        component: C = made[self._name]
+        return component
+
+
 class ClientComponents:
     """The components that clients made by `A2E.with_options` share.
 
-    Created by `build_components`; lives until the last of these clients is closed.
+    Created by `A2E` without I/O or a running loop; lives until the last of these clients is closed.
     """
 
-    session: ApiSession
-    file_session: FileSession
-    uploader: Uploader
-    poller: Poller
-    start_registry: StartRegistry
-    charged_calls: ChargedCalls
-    recorder: JournalRecorder | None
-    budgets: tuple[Budget, ...]
-    """Budgets for everything that the client starts."""
-    webhooks: Webhooks
-    emitter: EventEmitter | None
-    base_context: RequestContext
-    """The request context of the client's own components, without user options."""
-    closed: bool = False
+    def __init__(self, options: ClientOptions) -> None:
+        self._options = options
+        self.creation_lock = RLock()
+        self.loop_affinity = LoopAffinity()
+        """Also says to components that are created later whether the client is closed."""
+        self.budgets: tuple[Budget, ...] = () if options.budget is None else (options.budget,)
+        """Budgets for everything that the client starts."""
+        self.recorder = _make_recorder(options)
+        self._emit = None if options.on_event is None else _never_raising(options.on_event)
+        self.emitter = _make_emitter(self._emit)
+        self._proxy = None if options.proxy is None else check_proxy(options.proxy)
+        self._wrap_source: Callable[[OutputSource], OutputSource] | None = None
+        self._rate_limiter = _make_rate_limiter(options, self._emit or _ignore_event)
+        self.session = ApiSession(
+            options.account,
+            rate_limiter=self._rate_limiter,
+            connection_limiter=ConnectionLimiter(options.max_connections),
+            policy=options.retry or RetryPolicy(),
+            request_timeout=options.request_timeout,
+            language=options.language,
+            trust_env=options.trust_env,
+            proxy=self._proxy,
+            emit=self._emit,
+            user_agent=USER_AGENT,
+        )
+
+    # -- components ------------------------------------------------------------------------
+
+    @_Component
+    def kinds(self) -> "KindRegistry":
+        """The kinds that the client knows."""
+        if self._options.kinds is not None:
+            return self._options.kinds
+        from a2e_async.kinds.registry import PACKAGED
+
+        return PACKAGED
+
+    @_Component
+    def poller(self) -> "Poller":
+        """Polls the tasks that have a waiter."""
+        from a2e_async._core.journal.protocol import capabilities_of
+        from a2e_async._core.polling.poller import Poller
+
+        options, journal = self._options, self._options.journal
+        limiter, session = self._rate_limiter, self.session
+        return Poller(
+            session,
+            loop_affinity=self.loop_affinity,
+            output_source=self.output_source,
+            interval=options.poll_interval,
+            poll_rate=options.poll_rate,
+            request_timeout=options.request_timeout,
+            is_rate_limited=lambda: limiter.remaining_hold(session.loop_time()) > 0,
+            emitter=self.emitter,
+            webhooks=options.webhook is not None,
+            listen_to_all=None if journal is None else journal.watch_all,
+            rate_share=limiter.poll_share,
+            peers=capabilities_of(journal).peers(options.account.label),
+            kind_named=self.kinds.named,
+        )
+
+    @_Component
+    def file_session(self) -> "FileSession":
+        """The HTTP session of uploads and downloads, without credentials."""
+        from a2e_async._core.files.download import FileSession
+
+        return FileSession(
+            trust_env=self._options.trust_env,
+            proxy=self._proxy,
+            emit=self._emit,
+            user_agent=USER_AGENT,
+            closed=self.closed,
+        )
+
+    @_Component
+    def downloader(self) -> "Downloader":
+        """Downloads outputs."""
+        from a2e_async._core.files.download import Downloader
+
+        async def renew(output: "Output") -> "Output":
+            return await self.files.refetch_output(output)
+
+        downloader = Downloader(self.file_session, renew)
+        if self.recorder is not None:
+            downloader.on_saved = self.recorder.record_saved_file
+        return downloader
+
+    @_Component
+    def output_source(self) -> "OutputSource":
+        """The source that outputs are read from: the downloader, or what wraps it."""
+        source: OutputSource = self.downloader
+        return source if self._wrap_source is None else self._wrap_source(source)
+
+    @_Component
+    def uploader(self) -> "Uploader":
+        """Uploads inputs."""
+        from a2e_async._core.files.upload import Uploader
+        from a2e_async._core.submission.budget import Reservation
+        from a2e_async._presign import presign_factory
+
+        presign_for = presign_factory(
+            self.session, self._own_context.request_options(), self.recorder
+        )
+        return Uploader(
+            self.file_session,
+            presign_for(Reservation(self.budgets)),
+            emit=self._emit,
+            records=self.recorder,
+        )
+
+    @_Component
+    def files(self) -> "FileTransfers":
+        """Uploads and downloads, with the client's own options."""
+        return self.files_for(self._own_context)
+
+    @_Component
+    def budget_queue(self) -> "BudgetQueue":
+        """Starts and calls that wait for a budget."""
+        from a2e_async._core.submission.budget import BudgetQueue
+
+        return BudgetQueue()
+
+    @_Component
+    def start_registry(self) -> "StartRegistry":
+        """Starts tasks."""
+        from a2e_async._core.journal.protocol import capabilities_of
+        from a2e_async._core.submission.starts import StartRegistry
+
+        options = self._options
+        registry = StartRegistry(
+            self.session,
+            self.poller,
+            self.task_services(self._own_context),
+            self.files,
+            request_timeout=options.request_timeout,
+            # Other clients start jobs of the same account: a name that the user gave does not
+            # prove that a task is this client's.
+            mark_names=options.mark_names or capabilities_of(options.journal).shared,
+            recorder=self.recorder,
+            resend=options.on_unknown == "resend_may_pay_twice",
+            webhook=options.webhook,
+            fetch_price=self._fetch_price,
+            budget=options.budget,
+            budget_queue=self.budget_queue,
+            max_unfinished=options.max_unfinished,
+            emitter=self.emitter,
+        )
+        registry.output_source = self.output_source
+        return registry
+
+    @_Component
+    def charged_calls(self) -> "ChargedCalls":
+        """Makes charged calls that start no task."""
+        from a2e_async._core.submission.calls import ChargedCalls
+
+        return ChargedCalls(
+            self.session,
+            self.poller,
+            recorder=self.recorder,
+            fetch_price=self._fetch_price,
+            budgets=self.budgets,
+            budget_queue=self.budget_queue,
+            emitter=self.emitter,
+        )
+
+    @_Component
+    def webhooks(self) -> "Webhooks":
+        """Receives webhook events."""
+        from a2e_async._core.webhooks.receiver import Webhooks
+
+        return Webhooks(self._options.webhook, self.poller, self.recorder)
+
+    @_Component
+    def _fetch_price(self) -> "Callable[..., Coroutine[Any, Any, int | None]]":
+        from a2e_async.kinds.operations import request_quote
+
+        return partial(request_quote, self._own_context)
+
+    @cached_property
+    def _own_context(self) -> RequestContext:
+        """The context of the requests that the components make, without user options."""
+        return self.make_context(evolve(self._options, start_timeout=self._options.request_timeout))
+
+    # -- contexts --------------------------------------------------------------------------
 
     def make_context(self, options: ClientOptions) -> RequestContext:
         """Return the request context that namespaces use, with these options."""
-
-        async def delete_one(kind: TaskKind[..., Any], id: str) -> None:
-            await delete_record(made, kind, id)
-
-        context = evolve(
-            self.base_context,
-            tasks=evolve(self.base_context.tasks, delete=delete_one, tenant=options.tenant),
+        return RequestContext(
+            self,  # pyright: ignore[reportArgumentType]  # it does not see through descriptors here
             request_timeout=options.request_timeout,
             start_timeout=options.start_timeout,
             priority=options.priority,
+            tenant=options.tenant,
         )
-        presign_for = _presign_factory(self.session, context.request_options(), self.recorder)
-        made = evolve(context, files=context.files.with_presign(presign_for))
-        return made
 
-    def wrap_output_source(self, wrap: Callable[[OutputSource], OutputSource]) -> None:
-        """Wrap the source that downloads all outputs created from now on."""
-        source = wrap(self.base_context.source)
-        self.base_context = evolve(self.base_context, source=source)
-        self.poller.output_source = self.start_registry.output_source = source
+    def task_services(self, context: RequestContext) -> "TaskServices":
+        """Return what the tasks of this context use."""
+        from a2e_async._core.tasks.task import TaskServices
+        from a2e_async.kinds.operations import delete_record
+
+        recorder = self.recorder
+        return TaskServices(
+            poller=self.poller,
+            mark_claimed=self._mark_claimed,
+            on_handle_dropped=lambda task: self.start_registry.on_handle_dropped(task),
+            delete=partial(delete_record, context),
+            record_end=_end_recorder(
+                self.budgets, None if recorder is None else recorder.record_end
+            ),
+            record_delivered=None if recorder is None else recorder.record_acknowledged,
+            tenant=context.tenant,
+        )
+
+    def files_for(self, context: RequestContext) -> "FileTransfers":
+        """Return uploads and downloads whose upload URLs are requested with these options."""
+        from a2e_async._core.submission.file_transfers import FileTransfers
+        from a2e_async._presign import presign_factory
+        from a2e_async.kinds.operations import find_record
+
+        async def find_source(name: str, id: str) -> "Record":
+            own = self._own_context
+            record: Record = await find_record(own, own.kinds.named(name), id)
+            return record
+
+        return FileTransfers(
+            self.uploader,
+            self.downloader,
+            find_source,
+            presign_factory(self.session, context.request_options(), self.recorder),
+            self.budgets,
+            self.budget_queue,
+        )
+
+    def wrap_output_source(self, wrap: "Callable[[OutputSource], OutputSource]") -> None:
+        """Wrap the source that downloads all outputs, before the first of them is created."""
+        self._wrap_source = wrap
+
+    # -- state -----------------------------------------------------------------------------
+
+    @property
+    def closed(self) -> bool:
+        """True after `aclose` was called."""
+        return self.loop_affinity.closed
 
     def check_open(self) -> None:
         """Raise `ClientClosed` after `aclose`."""
@@ -97,41 +331,65 @@ class ClientComponents:
 
     def check_loop(self) -> None:
         """Raise `ConfigurationError` outside of the client's event loop; never binds to one."""
-        self.poller.loop_affinity.check_without_binding()
+        self.loop_affinity.check_without_binding()
 
-    def stats(self, *, unclaimed: int, unknown: int) -> ClientStats:
+    def _mark_claimed(self, task: "Task[Any]") -> None:
+        for starts in self._created("start_registry"):
+            starts.mark_claimed(task)
+
+    def unclaimed(self) -> "tuple[Task[Any], ...]":
+        """Return paid tasks that no caller holds."""
+        return tuple(task for one in self._created("start_registry") for task in one.unclaimed())
+
+    def unknown(self) -> "tuple[Recovery, ...]":
+        """Return starts and calls whose outcome is unknown and whose callers were cancelled."""
+        calls = self._created("start_registry", "charged_calls")
+        return tuple(recovery for one in calls for recovery in one.unknown())
+
+    def stats(self, *, unclaimed: int) -> "ClientStats":
         """Return what the components are doing."""
+        from a2e_async.models import ClientStats
+
+        poller: Poller | None = vars(self).get("poller")
+        starts: StartRegistry | None = vars(self).get("start_registry")
+        calls: ChargedCalls | None = vars(self).get("charged_calls")
         return ClientStats(
-            waits=self.poller.count_waits(),
-            polled_tasks=len(self.poller),
-            poll_interval=self.poller.interval(),
-            starts=self.start_registry.in_progress,
-            queued_starts=self.start_registry.admission.queued_count,
-            unfinished_tasks=self.start_registry.admission.unfinished_count,
-            paid_calls=self.charged_calls.in_progress,
+            waits=poller.count_waits() if poller else 0,
+            polled_tasks=len(poller) if poller is not None else 0,
+            poll_interval=self._options.poll_interval if poller is None else poller.interval(),
+            starts=starts.in_progress if starts else 0,
+            queued_starts=starts.admission.queued_count if starts else 0,
+            unfinished_tasks=starts.admission.unfinished_count if starts else 0,
+            paid_calls=calls.in_progress if calls else 0,
             queued_requests=self.session.queued_requests,
             connections=self.session.connections_in_use,
             pause=self.session.remaining_pause(),
             unclaimed=unclaimed,
-            unknown=unknown,
+            unknown=len(self.unknown()),
         )
 
     async def aclose(self) -> None:
         """Close all components: paid calls first, then waits and presigns, connections last."""
-        self.poller.loop_affinity.loop_is_gone()  # raises on another loop
-        again, self.closed = self.closed, True
+        from anyio import CancelScope, current_time
+
+        self.loop_affinity.loop_is_gone()  # raises on another loop
+        again, self.loop_affinity.closed = self.closed, True
         try:
             # Shielded from cancellation around the caller: the response of a paid call must be
             # recorded.
-            with anyio.CancelScope(shield=True, deadline=anyio.current_time() + 2 * CLOSE_TIMEOUT):
-                await asyncio.gather(self.start_registry.aclose(), self.charged_calls.aclose())
+            if paid_calls := self._created("start_registry", "charged_calls"):
+                from a2e_async._core.submission.starts import CLOSE_TIMEOUT
+
+                deadline = current_time() + 2 * CLOSE_TIMEOUT
+                with CancelScope(shield=True, deadline=deadline):
+                    await asyncio.gather(*(calls.aclose() for calls in paid_calls))
         finally:
-            with anyio.CancelScope(shield=True):
-                await self.poller.aclose()
-                await self.webhooks.aclose()
-                await self.uploader.aclose()
+            with CancelScope(shield=True):
+                for component in self._created("poller", "webhooks", "uploader"):
+                    await component.aclose()
                 await self.session.aclose()
-                await self.file_session.aclose()
+                for component in self._created("file_session"):
+                    await component.aclose()
                 try:
                     if self.recorder is not None:
                         await self.recorder.aclose()
@@ -139,143 +397,20 @@ class ClientComponents:
                     if self.emitter is not None and not again:
                         self.emitter.client_closed()
 
-
-def build_components(options: ClientOptions) -> ClientComponents:
-    """Create the components of a new client. No I/O; no running loop is needed."""
-    account, journal, kinds = options.account, options.journal, options.kinds
-    capabilities = capabilities_of(journal)
-    emit = _never_raising(options.on_event) if options.on_event is not None else None
-    emitter = None if emit is None else EventEmitter(emit)
-    proxy = None if options.proxy is None else check_proxy(options.proxy)
-    rate_limiter = _make_rate_limiter(options, emit or _ignore_event)
-    session = ApiSession(
-        account,
-        rate_limiter=rate_limiter,
-        connection_limiter=ConnectionLimiter(options.max_connections),
-        policy=options.retry or RetryPolicy(),
-        request_timeout=options.request_timeout,
-        language=options.language,
-        trust_env=options.trust_env,
-        proxy=proxy,
-        emit=emit,
-        user_agent=USER_AGENT,
-    )
-    file_session = FileSession(
-        trust_env=options.trust_env, proxy=proxy, emit=emit, user_agent=USER_AGENT
-    )
-
-    async def find_source(name: str, id: str) -> Record:
-        record: Record = await find_record(base, kinds.named(name), id)
-        return record
-
-    async def renew(output: Output) -> Output:
-        return await files.refetch_output(output)
-
-    budgets = () if options.budget is None else (options.budget,)
-    downloader = Downloader(file_session, renew)
-    recorder = None
-    if journal is not None:
-        recorder = JournalRecorder(journal, account.label, former_account=account.key_label)
-        downloader.on_saved = recorder.record_saved_file
-    queue = BudgetQueue()
-    presign_for = _presign_factory(session, {"timeout": options.request_timeout}, recorder)
-    uploader = Uploader(
-        file_session, presign_for(Reservation(budgets)), emit=emit, records=recorder
-    )
-    files = FileTransfers(uploader, downloader, find_source, presign_for, budgets, queue)
-
-    poller = Poller(
-        session,
-        interval=options.poll_interval,
-        poll_rate=options.poll_rate,
-        request_timeout=options.request_timeout,
-        is_rate_limited=lambda: rate_limiter.remaining_hold(session.loop_time()) > 0,
-        emitter=emitter,
-        webhooks=options.webhook is not None,
-        listen_to_all=None if journal is None else journal.watch_all,
-        rate_share=rate_limiter.poll_share,
-        peers=capabilities.peers(account.label),
-        kind_named=kinds.named,
-    )
-    poller.output_source = downloader
-
-    async def delete_one(kind: TaskKind[..., Any], id: str) -> None:
-        await delete_record(base, kind, id)
-
-    async def ask_price(path: str, body: Mapping[str, Any]) -> int | None:
-        return await request_quote(base, path, body)
-
-    services = TaskServices(
-        poller=poller,
-        mark_claimed=lambda task: starter.mark_claimed(task),
-        on_handle_dropped=lambda task: starter.on_handle_dropped(task),
-        delete=delete_one,
-        record_end=_end_recorder(budgets, None if recorder is None else recorder.record_end),
-        record_delivered=None if recorder is None else recorder.record_acknowledged,
-    )
-    starter = StartRegistry(
-        session,
-        poller,
-        services,
-        files,
-        request_timeout=options.request_timeout,
-        # Other clients start jobs of the same account: a name that the user gave does not prove
-        # that a task is this client's.
-        mark_names=options.mark_names or capabilities.shared,
-        recorder=recorder,
-        resend=options.on_unknown == "resend_may_pay_twice",
-        webhook=options.webhook,
-        fetch_price=ask_price,
-        budget=options.budget,
-        budget_queue=queue,
-        max_unfinished=options.max_unfinished,
-        emitter=emitter,
-    )
-    starter.output_source = downloader
-    charged = ChargedCalls(
-        session,
-        poller,
-        recorder=recorder,
-        fetch_price=ask_price,
-        budgets=budgets,
-        budget_queue=queue,
-        emitter=emitter,
-    )
-    base = RequestContext(
-        kinds=kinds,
-        session=session,
-        starter=starter,
-        charged=charged,
-        tasks=services,
-        source=downloader,
-        files=files,
-        request_timeout=options.request_timeout,
-        start_timeout=options.request_timeout,
-    )
-    return ClientComponents(
-        session=session,
-        file_session=file_session,
-        uploader=uploader,
-        poller=poller,
-        start_registry=starter,
-        charged_calls=charged,
-        recorder=recorder,
-        budgets=budgets,
-        webhooks=Webhooks(options.webhook, poller, recorder),
-        emitter=emitter,
-        base_context=base,
-    )
+    def _created(self, *names: str) -> list[Any]:
+        """Return those of these components that have been created."""
+        return [vars(self)[name] for name in names if name in vars(self)]
 
 
-RecordEnd = Callable[[Task[Any], Record | None], Coroutine[Any, Any, None]]
-
-
-def _end_recorder(budgets: tuple[Budget, ...], record_end: RecordEnd | None) -> RecordEnd | None:
+def _end_recorder(
+    budgets: "tuple[Budget, ...]", record_end: "RecordEnd | None"
+) -> "RecordEnd | None":
     """Return a function that reports a task's end to the budgets (its price) and to the journal."""
     if not budgets:
         return record_end
+    from a2e_async._core.submission.budget import Reservation
 
-    async def finished(task: Task[Any], record: Record | None) -> None:
+    async def finished(task: "Task[Any]", record: "Record | None") -> None:
         Reservation(budgets).raise_price(task.coins, task.kind.ref(task.ids))
         if record_end is not None:
             await record_end(task, record)
@@ -283,92 +418,48 @@ def _end_recorder(budgets: tuple[Budget, ...], record_end: RecordEnd | None) -> 
     return finished
 
 
-def with_budgets(services: TaskServices, budgets: tuple[Budget, ...]) -> TaskServices:
+def with_budgets(services: "TaskServices", budgets: "tuple[Budget, ...]") -> "TaskServices":
     """Return services whose tasks also report their final price to these budgets."""
     return evolve(services, record_end=_end_recorder(budgets, services.record_end))
 
 
-@define(eq=False)
-class _PresignCall:
-    """Requests upload URLs for one caller, whose budget pays for them."""
+def _make_recorder(options: ClientOptions) -> "JournalRecorder | None":
+    if options.journal is None:
+        return None
+    from a2e_async._core.journal.recorder import JournalRecorder
 
-    session: ApiSession
-    options: RequestKwargs
-    reservation: Reservation
-    recorder: JournalRecorder | None
-    coins: int = 0
-    """Total cost of its requests so far."""
-
-    async def __call__(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
-        paid = self.reservation.split_upload()
-        coins = UPLOAD_COST if paid.price is None else paid.price
-        was_sent = False
-        try:
-            # A charged request: if its response is lost it is not sent again.
-            with commit_on_exit(paid, UPLOAD) as (sent, refused):
-
-                def on_sent() -> None:
-                    nonlocal was_sent
-                    was_sent = True
-                    sent()
-
-                def on_rate_limited() -> None:
-                    nonlocal was_sent
-                    was_sent = False
-                    refused()
-
-                response = await self.session.request(
-                    "POST",
-                    PRESIGN_PATH,
-                    json=dict(body),
-                    retry_safety=RetrySafety.CHARGED,
-                    on_sent=on_sent,
-                    on_rate_limited=on_rate_limited,
-                    **self.options,
-                )
-        except (Exception, asyncio.CancelledError) as error:
-            refused_by_api = isinstance(error, A2EError) and not may_have_been_accepted(error)
-            if self.recorder is not None and was_sent and not refused_by_api:
-                await self.recorder.record_upload_cost(coins, is_certain=False)
-            raise
-        self.coins += coins
-        if self.recorder is not None:
-            await self.recorder.record_upload_cost(coins)
-        return response.data if is_mapping(response.data) else {}
+    account = options.account
+    return JournalRecorder(options.journal, account.label, former_account=account.key_label)
 
 
-def _presign_factory(
-    session: ApiSession, options: RequestKwargs, recorder: JournalRecorder | None
-) -> PresignFactory:
-    """Return a function that creates presigners with these request options."""
+def _make_emitter(emit: "Callable[[Event], None] | None") -> "EventEmitter | None":
+    if emit is None:
+        return None
+    from a2e_async._core.event_emitter import EventEmitter
 
-    def presign_for(reservation: Reservation) -> _PresignCall:
-        return _PresignCall(session, options, reservation, recorder)
-
-    return presign_for
+    return EventEmitter(emit)
 
 
-def _make_rate_limiter(options: ClientOptions, emit: Callable[[Event], None]) -> RateLimiter:
+def _make_rate_limiter(options: ClientOptions, emit: "Callable[[Event], None]") -> RateLimiter:
     """Return the client's rate limiter, or that of the whole account from a shared journal."""
     rate, burst = options.rate, options.burst
-    shared = None
-    if rate is not None:
-        shared = capabilities_of(options.journal).limiter(rate, burst, options.account.label, emit)
+    if rate is None or options.journal is None:
+        return RateLimiter(rate, burst)
+    from a2e_async._core.journal.protocol import capabilities_of
+
+    shared = capabilities_of(options.journal).limiter(rate, burst, options.account.label, emit)
     return shared or RateLimiter(rate, burst)
 
 
-def _ignore_event(_: Event) -> None:
+def _ignore_event(_: "Event") -> None:
     """The emitter of a client without ``on_event``."""
 
 
-def _never_raising(on_event: Callable[[Event], None]) -> Callable[[Event], None]:
-    def emit(event: Event) -> None:
+def _never_raising(on_event: "Callable[[Event], None]") -> "Callable[[Event], None]":
+    def emit(event: "Event") -> None:
         try:
             on_event(event)
         except Exception:
             logger.exception("on_event raised an exception; the client continues")
 
     return emit
-
-
-__all__ = ["ClientComponents", "build_components"]

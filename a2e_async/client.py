@@ -100,7 +100,7 @@ class A2E(Namespaces):
         # Imported here, because `import a2e_async` must stay fast: aiohttp is only loaded by a
         # client.
         from a2e_async._options import ClientOptions
-        from a2e_async._wiring import build_components
+        from a2e_async._wiring import ClientComponents
 
         self._options = ClientOptions(
             account=resolve_account(api_key, base_url, name=account),
@@ -123,7 +123,7 @@ class A2E(Namespaces):
             proxy=proxy,
             kinds=kinds,
         )
-        self._components = build_components(self._options)
+        self._components = ClientComponents(self._options)
         self._context = self._components.make_context(self._options)
 
     def __repr__(self) -> str:
@@ -398,7 +398,7 @@ class A2E(Namespaces):
         again by its key. With `for_caller` only the caller's tasks are returned; ``task.caller`` is
         the name.
         """
-        caller, tasks = self._context.tasks.tenant, self._context.starter.unclaimed()
+        caller, tasks = self._options.tenant, self._components.unclaimed()
         if caller is None:
             return tasks
         return tuple(task for task in tasks if task.caller == caller.name)
@@ -410,7 +410,7 @@ class A2E(Namespaces):
         still waits gets `StartOutcomeUnknown` instead. Other paid calls (speech, watermarks, rooms)
         are listed, too, but cannot be searched for: the service has no list of them.
         """
-        return (*self._context.starter.unknown(), *self._context.charged.unknown())
+        return self._components.unknown()
 
     def stats(self) -> "ClientStats":
         """Return what this client is doing: waits, queues, connections, pauses. No request.
@@ -420,7 +420,7 @@ class A2E(Namespaces):
         raises `ConfigurationError`.
         """
         self._components.check_loop()
-        return self._components.stats(unclaimed=len(self.unclaimed()), unknown=len(self.unknown()))
+        return self._components.stats(unclaimed=len(self.unclaimed()))
 
     @overload
     def kind(self, name: str) -> "base.TaskNamespace[..., Record]": ...

@@ -60,7 +60,7 @@ class FileSession:
     user_agent: str = "a2e-async"
     sleep: Callable[[float], Awaitable[Any]] = asyncio.sleep
     rng: Callable[[], float] = random.random
-    closed: bool = field(init=False, default=False)
+    closed: bool = False
     transfer_slots: asyncio.Semaphore = field(init=False)
     """Limits the parallel transfers."""
     _session: aiohttp.ClientSession | None = field(init=False, default=None)

@@ -25,9 +25,14 @@ def forked_process_error() -> ConfigurationError:
 
 
 class LoopAffinity:
-    """The event loop and process in which a client was first used."""
+    """The event loop and process in which a client was first used, and whether it was closed.
+
+    Created by the client and shared by its components.
+    """
 
     def __init__(self) -> None:
+        self.closed: bool = False
+        """Set by the client only: a component that is created later is closed from the start."""
         self._at: tuple[asyncio.AbstractEventLoop, int] | None = None
 
     def check(self) -> asyncio.AbstractEventLoop:

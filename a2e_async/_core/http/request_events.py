@@ -3,10 +3,12 @@
 import logging
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from a2e_async._core.http.call import ApiCall
-from a2e_async.events import Attempt, Event, RateLimitPause
+
+if TYPE_CHECKING:
+    from a2e_async.events import Event
 
 logger = logging.getLogger("a2e_async.http")
 
@@ -19,7 +21,7 @@ class RequestReporter:
 
     __slots__ = ("_emit",)
 
-    def __init__(self, emit: Callable[[Event], None] | None) -> None:
+    def __init__(self, emit: "Callable[[Event], None] | None") -> None:
         self._emit = emit
 
     def is_enabled(self) -> bool:
@@ -46,6 +48,8 @@ class RequestReporter:
             ended - sent,
         )
         if self._emit is not None:
+            from a2e_async.events import Attempt
+
             event = Attempt(
                 method=call.method,
                 path=call.path,
@@ -69,12 +73,14 @@ class RequestReporter:
             seconds,
         )
         if self._emit is not None:
+            from a2e_async.events import RateLimitPause
+
             self._send(
                 self._emit, RateLimitPause(seconds=seconds, method=call.method, path=call.path)
             )
 
     @staticmethod
-    def _send(emit: Callable[[Event], None], event: Event) -> None:
+    def _send(emit: "Callable[[Event], None]", event: "Event") -> None:
         try:
             emit(event)
         except Exception:

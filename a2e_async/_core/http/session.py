@@ -16,7 +16,7 @@ from collections.abc import (
     Mapping,
 )
 from contextlib import asynccontextmanager
-from typing import Any, Final, Unpack
+from typing import TYPE_CHECKING, Any, Final, Unpack
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -71,7 +71,9 @@ from a2e_async._core.http.retry import (
 )
 from a2e_async._core.redact import HiddenText
 from a2e_async.errors import A2EError, DecodeError
-from a2e_async.events import Event
+
+if TYPE_CHECKING:
+    from a2e_async.events import Event
 
 __all__ = ["MAX_RESPONSE_BYTES", "ApiResponse", "ApiSession"]
 
@@ -107,7 +109,7 @@ class ApiSession:
         language: str,
         trust_env: bool,
         proxy: str | None,
-        emit: Callable[[Event], None] | None,
+        emit: "Callable[[Event], None] | None",
         user_agent: str,
     ) -> None:
         self._base = account.base_url

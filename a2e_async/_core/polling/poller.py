@@ -82,6 +82,8 @@ class Poller:
         self,
         session: "ApiSession",
         *,
+        loop_affinity: LoopAffinity,
+        output_source: OutputSource | None,
         interval: float,
         poll_rate: float | None,
         request_timeout: float,
@@ -94,8 +96,8 @@ class Poller:
         kind_named: Callable[[str], TaskKind[..., Any]] | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        self.loop_affinity: LoopAffinity = LoopAffinity()
-        self.output_source: OutputSource | None = None
+        self.loop_affinity = loop_affinity
+        self._output_source = output_source
         self._fetcher = StatusFetcher(session, request_timeout)
         self._schedule = PollSchedule(
             interval=interval,
@@ -126,7 +128,7 @@ class Poller:
         self._run_task: asyncio.Task[None] | None = None
         self._poll_tasks: set[asyncio.Task[None]] = set()
         self._wake_future: asyncio.Future[None] | None = None
-        self._closed_error: ClientClosed | None = None
+        self._closed_error = _waits_closed_error() if loop_affinity.closed else None
         self._failure_logged = False
         """Failing polls were logged; they are not logged again until a poll succeeds."""
 
@@ -221,10 +223,7 @@ class Poller:
 
     async def aclose(self) -> None:
         """End every wait with `ClientClosed` and stop polling."""
-        self._closed_error = ClientClosed(
-            "The client was closed while it was waiting for tasks. The tasks keep running; "
-            "get each one back with a2e.attach(task.ref)."
-        )
+        self._closed_error = _waits_closed_error()
         self.wakeups.close()
         if self._leader_polling is not None:
             self._leader_polling.close()
@@ -362,14 +361,14 @@ class Poller:
         """Return the decoded record: the last one, if the response repeats it unchanged."""
         seen, record = fingerprint(raw), polled.last_record
         if record is None or polled.last_fingerprint != seen:
-            record = polled.last_record = read_record(polled.kind, raw, self.output_source)
+            record = polled.last_record = read_record(polled.kind, raw, self._output_source)
             polled.last_fingerprint = seen
         return record
 
     def _handle_peer_record(self, polled: PolledTask, raw: Any) -> bool:
         """Handle a record that the leader sent; return False if it is not a record of this task."""
         try:
-            record = read_record(polled.kind, raw, self.output_source)
+            record = read_record(polled.kind, raw, self._output_source)
         except Exception:
             return False
         if record.id != polled.id:
@@ -546,6 +545,13 @@ class Poller:
         if not poll_task.cancelled() and (error := poll_task.exception()) is not None:
             assert isinstance(error, Exception)  # noqa: S101  # a BaseException stops the loop
             self._crash(error)
+
+
+def _waits_closed_error() -> ClientClosed:
+    return ClientClosed(
+        "The client was closed while it was waiting for tasks. The tasks keep running; "
+        "get each one back with a2e.attach(task.ref)."
+    )
 
 
 def _as_decode_error(request: PollRequest, error: Exception) -> DecodeError:

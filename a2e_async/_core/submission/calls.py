@@ -132,7 +132,7 @@ class ChargedCalls:
         self._unclaimed: dict[str, deque[Any]] = {}
         self._unknown_calls: deque[Recovery] = deque(maxlen=MAX_UNCLAIMED_PER_KIND)
         self._attempts: set[_CallAttempt[Any]] = set()
-        self._closed = False
+        self._closed = poller.loop_affinity.closed
 
     @property
     def in_progress(self) -> int:

@@ -52,17 +52,6 @@ class FileTransfers(NotCopyable):
         self._budgets = budgets
         self._queue = queue
 
-    def with_presign(self, presign_for: PresignFactory) -> "FileTransfers":
-        """Return a copy that requests upload URLs with another function."""
-        return FileTransfers(
-            self._uploader,
-            self.downloader,
-            self._fetch_record,
-            presign_for,
-            self._budgets,
-            self._queue,
-        )
-
     async def url(self, source: MediaInput, allowed: tuple[MediaType, ...], field: str) -> str:
         """Return a URL from which the service can read ``source``; upload a local file first."""
         (url,) = await self.urls((source, allowed, field))

@@ -118,7 +118,7 @@ class StartRegistry:
         self._unclaimed: dict[str, Task[Any]] = {}
         self._unknown_starts: list[Recovery] = []
         self._attempts_by_key: dict[str, StartAttempt] = {}
-        self._closed = False
+        self._closed = poller.loop_affinity.closed
 
     @property
     def output_source(self) -> "OutputSource | None":
