@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Coroutine
 from functools import cached_property, partial
 from threading import RLock
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeAlias, TypeVar, overload
 
 from attrs import evolve
 
@@ -39,9 +39,10 @@ if TYPE_CHECKING:
     from a2e_async.events import Event
     from a2e_async.models import ClientStats, Output, OutputSource, Record, Recovery
 
-    RecordEnd = Callable[[Task[Any], Record | None], Coroutine[Any, Any, None]]
 
 C = TypeVar("C")
+
+RecordEnd: TypeAlias = "Callable[[Task[Any], Record | None], Coroutine[Any, Any, None]] | None"
 
 logger = logging.getLogger("a2e_async")
 
@@ -402,9 +403,7 @@ class ClientComponents:
         return [vars(self)[name] for name in names if name in vars(self)]
 
 
-def _end_recorder(
-    budgets: "tuple[Budget, ...]", record_end: "RecordEnd | None"
-) -> "RecordEnd | None":
+def _end_recorder(budgets: "tuple[Budget, ...]", record_end: RecordEnd) -> RecordEnd:
     """Return a function that reports a task's end to the budgets (its price) and to the journal."""
     if not budgets:
         return record_end
