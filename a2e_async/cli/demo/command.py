@@ -6,8 +6,10 @@ import json
 import os
 import signal
 import sys
+import tempfile
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -16,15 +18,16 @@ from cyclopts import Parameter, validators
 from a2e_async.cli import exit_codes
 from a2e_async.cli.common_flags import OutputFlags
 from a2e_async.cli.context import CommandContext
-from a2e_async.cli.demo.output_directory import OutputDirectory
 from a2e_async.cli.formatting import format_coins, format_count
 from a2e_async.cli.output_paths import prepare_directory
 from a2e_async.cli.printer import Printer, columns, is_dumb, is_terminal
 from a2e_async.cli.runner import run_command
 from a2e_async.cli.signals import CODES
+from a2e_async.events import Attempt, Event
 
 if TYPE_CHECKING:
-    from a2e_async.cli.demo.jobs import DemoJob
+    from a2e_async.cli.batch.progress_bar import BatchProgress
+    from a2e_async.cli.demo.jobs import JobResult
     from a2e_async.cli.demo.report import DemoReport
     from a2e_async.cli.demo.sandbox_process import SandboxProcess
     from a2e_async.client import A2E
@@ -78,61 +81,63 @@ def demo(
 
 
 async def _demo(context: CommandContext, count: int, out: Path, speed: float, keep: bool) -> int:
+    from a2e_async.cli.batch.progress_bar import BatchProgress
     from a2e_async.cli.demo.sandbox_process import sandbox_process
 
     prepare_directory(out)
-    jobs: list[DemoJob] = []
-    directory = OutputDirectory.of(out)
-    context.interruption_lines = lambda: _interruption_lines(jobs, directory)
+    results: list[JobResult] = []
+    progress = BatchProgress(total=count)
+    context.interruption_lines = lambda: _interruption_lines(results, progress, out)
     context.printer.note(
         f"A sandbox on this machine, {speed:g} times faster than in real time; no coins are spent."
     )
-    try:
-        async with sandbox_process(speed) as sandbox:
-            for fault in json.loads(os.environ.get(FAULTS_VARIABLE, "[]")):
-                await sandbox.inject(fault)
-            report = await _perform_all(context, sandbox, jobs, count, out)
-            _print_report(context.printer, report)
-            code = exit_codes.FAILED if report.problems else exit_codes.OK
-            if keep:
-                await _keep_running(context.printer, sandbox)
-    finally:
-        directory.delete_part_files(jobs)
-    return code
+    async with sandbox_process(speed) as sandbox:
+        for fault in json.loads(os.environ.get(FAULTS_VARIABLE, "[]")):
+            await sandbox.inject(fault)
+        report = await _run_jobs(context, sandbox, results, progress, out)
+        _print_report(context.printer, report)
+        if keep:
+            await _keep_running(context.printer, sandbox)
+    return exit_codes.FAILED if report.problems else exit_codes.OK
 
 
-async def _perform_all(
-    context: CommandContext, sandbox: "SandboxProcess", jobs: "list[DemoJob]", count: int, out: Path
+async def _run_jobs(
+    context: CommandContext,
+    sandbox: "SandboxProcess",
+    results: "list[JobResult]",
+    progress: "BatchProgress",
+    out: Path,
 ) -> "DemoReport":
-    from a2e_async.cli.demo.jobs import RequestCounts, plan, run_job
-    from a2e_async.cli.demo.live_table import live_table
+    from a2e_async.cli.batch.progress_bar import progress_bar
     from a2e_async.cli.demo.report import DemoReport
     from a2e_async.client import A2E
 
-    request_counts, printer, began = RequestCounts(), context.printer, time.monotonic()
+    requests, printer, began = Counter[str](), context.printer, time.monotonic()
+
+    def on_event(event: Event) -> None:
+        progress.on_event(event)
+        if isinstance(event, Attempt):
+            requests[_request_purpose(event.path)] += 1
+
     # The sandbox is on this machine, where a proxy from the environment cannot reach it.
     async with A2E(
-        sandbox.api_key,
-        base_url=sandbox.base_url,
-        on_event=request_counts.on_event,
-        trust_env=False,
+        sandbox.api_key, base_url=sandbox.base_url, on_event=on_event, trust_env=False
     ) as a2e:
         before = (await a2e.credits.balance()).coins
-        jobs += plan(count, await _upload(a2e, printer))
-        silent = printer.live or printer.quiet
-
-        def show(job: "DemoJob") -> None:
-            if not silent:
-                printer.out(_job_line(job))
-
-        async with live_table(printer, jobs), asyncio.TaskGroup() as group:
-            for job in jobs:
-                group.create_task(run_job(a2e, job, out, show))
+        urls = await _upload(a2e, printer)
+        with progress_bar(printer, progress) as update:
+            async with contextlib.aclosing(_results(a2e, progress.total, urls, out)) as finished:
+                async for result in finished:
+                    results.append(result)
+                    progress.counts["ok" if result.status == "saved" else "failed"] += 1
+                    if not printer.quiet:
+                        printer.out(_job_line(result, printer))
+                    update()
         balances = before, (await a2e.credits.balance()).coins
     return DemoReport(
-        jobs=jobs,
+        results=sorted(results, key=lambda result: result.number),
         ledger=await sandbox.ledger(),
-        request_counts=request_counts,
+        requests=requests,
         seconds=time.monotonic() - began,
         out=out,
         balances=balances,
@@ -146,6 +151,36 @@ async def _upload(a2e: "A2E", printer: Printer) -> dict[str, str]:
     urls = {name: await a2e.files.upload(path) for name, path in sources.items()}
     printer.note(f"uploaded {', '.join(path.name for path in sources.values())}")
     return urls
+
+
+async def _results(
+    a2e: "A2E", count: int, urls: dict[str, str], out: Path
+) -> "AsyncGenerator[JobResult]":
+    """Run all jobs at once; yield each one when its files are checked and in ``out``."""
+    from a2e_async.cli.demo.jobs import JobResult, plan
+    from a2e_async.sandbox import check_media
+
+    began = time.monotonic()
+    # What an interruption leaves unfinished in there cannot be resumed: the sandbox ends, too.
+    with tempfile.TemporaryDirectory(prefix=".a2e-demo-", dir=out) as unchecked:
+        outcomes = a2e.batch(plan(count, urls), limit=count, download_to=unchecked)
+        async with contextlib.aclosing(outcomes):
+            async for outcome in outcomes:
+                checks = [await asyncio.to_thread(check_media, path) for path in outcome.paths]
+                paths = [path.replace(out / path.name) for path in outcome.paths]
+                files = dict(zip(paths, checks, strict=True))
+                yield JobResult(outcome, files, time.monotonic() - began)
+
+
+def _request_purpose(path: str) -> str:
+    from a2e_async.cli.demo.jobs import KINDS
+    from a2e_async.kinds.registry import kind_named
+
+    if path in {kind_named(name).start.path for name in KINDS}:
+        return "start"
+    if path.endswith("/remainingCoins"):
+        return "account"
+    return "upload" if "/r2/" in path else "poll"
 
 
 def _print_report(printer: Printer, report: "DemoReport") -> None:
@@ -178,24 +213,25 @@ async def _keep_running(printer: Printer, sandbox: "SandboxProcess") -> None:
     await done.wait()
 
 
-def _interruption_lines(jobs: "Sequence[DemoJob]", directory: "OutputDirectory") -> list[str]:
+def _interruption_lines(
+    results: "list[JobResult]", progress: "BatchProgress", out: Path
+) -> list[str]:
     """Return what an interruption left: files, but no tasks, because those end with the sandbox."""
-    directory.delete_part_files(jobs)  # again: a second Ctrl-C may have skipped the first
-    running = sum(job.task is not None and job.stage != "saved" for job in jobs)
+    running = progress.started - sum(result.outcome.task is not None for result in results)
     tasks = f", and its {format_count(running, 'unfinished task')} with it" if running else ""
-    files = len(directory.new_files())
+    files = sum(len(result.files) for result in results)
     return [
         f"The sandbox has ended{tasks}; nothing was spent.",
-        f"{format_count(files, 'file')} of this run {'is' if files == 1 else 'are'} in "
-        f"{directory.path}. With the real service, this command would now print how to continue "
-        "each task.",
+        f"{format_count(files, 'file')} of this run {'is' if files == 1 else 'are'} in {out}. With "
+        "the real service, this command would now print how to continue each task.",
     ]
 
 
-def _job_line(job: "DemoJob") -> str:
-    duration = "" if job.elapsed is None else f"{job.elapsed:5.1f} s"
-    path = job.files[0][0].name if job.files else job.error
+def _job_line(result: "JobResult", printer: Printer) -> str:
+    # A terminal may have no room for the names of files.
+    name = next((path.name for path in result.files if not printer.live), "")
+    coins = "-" if result.coins is None else format_coins(result.coins)
     return (
-        f"job {job.number:>3}  {job.kind:<14}  {job.label:<6}  {job.status:<8}  {duration}  "
-        f"{'-' if job.coins is None else format_coins(job.coins):<8}  {path}"
-    )
+        f"job {result.number:>3}  {result.kind:<14}  {result.label:<6}  {result.status:<8}  "
+        f"{result.seconds:5.1f} s  {coins:<8}  {result.error or name}"
+    ).rstrip()

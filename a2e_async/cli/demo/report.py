@@ -1,108 +1,94 @@
 """Compares the client's record of charges with the sandbox's ledger."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from attrs import define
+from attrs import frozen
 
-from a2e_async.cli.demo.jobs import DemoJob, RequestCounts
+from a2e_async.cli.demo.jobs import JobResult
 from a2e_async.cli.formatting import format_coins, format_count, format_duration
 
-PRESIGN = "presign"
+PRESIGN: Final = "presign"
 
 
-@define(kw_only=True)
+@frozen(kw_only=True)
 class DemoReport:
     """The content of the closing table. ``problems`` is empty if both records agree."""
 
-    jobs: Sequence[DemoJob]
+    results: Sequence[JobResult]
     ledger: Mapping[str, Any]
-    request_counts: RequestCounts
+    requests: Counter[str]
+    """Requests to the API by purpose."""
     seconds: float
     out: Path
     balances: tuple[int, int]
     """The account's coins before and after."""
 
-    @property
-    def charges(self) -> list[Mapping[str, Any]]:
+    @cached_property
+    def charges(self) -> Sequence[Mapping[str, Any]]:
         """The ledger's charges for starts."""
-        return [c for c in self.ledger["charges"] if c["kind"] != PRESIGN]
+        return [charge for charge in self.ledger["charges"] if charge["kind"] != PRESIGN]
 
-    @property
-    def uploads(self) -> list[Mapping[str, Any]]:
-        """The ledger's charges for upload permits."""
-        return [c for c in self.ledger["charges"] if c["kind"] == PRESIGN]
+    @cached_property
+    def coins(self) -> Mapping[str, int]:
+        """What was spent by the balance; what was charged and refunded by the ledger."""
+        total = sum(charge["coins"] for charge in self.ledger["charges"])
+        charged = sum(charge["coins"] for charge in self.charges)
+        return {
+            "spent": self.balances[0] - self.balances[1],
+            "charged": charged,
+            "uploads": total - charged,
+            "refunded": sum(charge["refunded"] for charge in self.ledger["charges"]),
+        }
 
-    @property
-    def files(self) -> list[Path]:
-        """Every saved file that passed the check."""
-        return sorted({path for job in self.jobs for path, check in job.files if check.ok})
-
-    @property
-    def spent(self) -> int:
-        """Coins spent on starts and uploads, by the account's balance."""
-        return self.balances[0] - self.balances[1]
-
-    @property
-    def priced(self) -> list[DemoJob]:
-        """The jobs whose task reports a price; dubbing tasks do not."""
-        return [job for job in self.jobs if job.coins is not None]
-
-    @property
-    def price_mismatches(self) -> list[str]:
+    @cached_property
+    def price_mismatches(self) -> Sequence[str]:
         """The tasks that report another price than the ledger."""
-        prices = {id: c["coins"] for c in self.charges for id in c["ids"]}
+        prices = {id: charge["coins"] for charge in self.charges for id in charge["ids"]}
         return [
-            f"{job.task.ref}: {format_coins(job.coins)} by its record, "
-            f"{prices.get(job.task.ids[0])} by the ledger"
-            for job in self.priced
-            if job.task and prices.get(job.task.ids[0]) != job.coins
+            f"{task.ref}: {format_coins(task.coins)} by its record, {price} by the ledger"
+            for task in (result.outcome.task for result in self.results)
+            if task is not None
+            and task.coins is not None
+            and (price := prices.get(task.ids[0])) != task.coins
         ]
 
-    @property
-    def charged(self) -> int:
-        """Coins by the sandbox's ledger, for starts."""
-        return sum(c["coins"] for c in self.charges)
+    @cached_property
+    def file_count(self) -> int:
+        """The number of saved files that passed the check."""
+        return sum(check.ok for result in self.results for check in result.files.values())
 
-    @property
-    def upload_coins(self) -> int:
-        """Coins by the sandbox's ledger, for upload permits."""
-        return sum(c["coins"] for c in self.uploads)
-
-    @property
-    def refunded(self) -> int:
-        """Coins that the sandbox gave back."""
-        return sum(c["refunded"] for c in self.ledger["charges"])
-
-    @property
-    def problems(self) -> list[str]:
+    @cached_property
+    def problems(self) -> Sequence[str]:
         """Every failed job, and every difference between the two records."""
         problems = [
-            f"job {job.number} ({job.kind}, {job.label}): {job.error or job.stage}"
-            for job in self.jobs
-            if not job.saved
+            f"job {result.number} ({result.kind}, {result.label}): {result.error}"
+            for result in self.results
+            if result.error
         ]
-        ids = [id for charge in self.charges for id in charge["ids"]]
-        started_ids = [id for job in self.jobs if job.task for id in job.task.ids]
-        if len(self.charges) != len(self.jobs):
+        charged = sorted(id for charge in self.charges for id in charge["ids"])
+        tasks = [result.outcome.task for result in self.results]
+        started = sorted(id for task in tasks if task is not None for id in task.ids)
+        if len(self.charges) != len(self.results):
             charges = format_count(len(self.charges), "charge")
-            problems.append(f"{format_count(len(self.jobs), 'job')} but {charges}")
-        if sorted(ids) != sorted(started_ids):
+            problems.append(f"{format_count(len(self.results), 'job')} but {charges}")
+        if charged != started:
             problems.append("the charged tasks are not the started tasks")
-        ledger_total = self.charged + self.upload_coins - self.refunded
-        if self.spent != ledger_total:
+        spent = self.coins["spent"]
+        by_ledger = self.coins["charged"] + self.coins["uploads"] - self.coins["refunded"]
+        if spent != by_ledger:
             problems.append(
-                f"{format_coins(self.spent)} spent by the balance, {ledger_total} by the ledger"
+                f"{format_coins(spent)} spent by the balance, {by_ledger} by the ledger"
             )
         problems += self.price_mismatches
-        if len(self.files) != len(started_ids):
-            files = format_count(len(self.files), "complete file")
-            problems.append(f"{format_count(len(started_ids), 'task')} but {files}")
-        if self.ledger["leaks"]:
-            problems.append(
-                f"the API key reached storage {format_count(len(self.ledger['leaks']), 'time')}"
-            )
+        if self.file_count != len(started):
+            files = format_count(self.file_count, "complete file")
+            problems.append(f"{format_count(len(started), 'task')} but {files}")
+        if leaks := len(self.ledger["leaks"]):
+            problems.append(f"the API key reached storage {format_count(leaks, 'time')}")
         return problems
 
     @property
@@ -110,45 +96,50 @@ class DemoReport:
         """The summary in one line."""
         return " · ".join(
             (
-                format_count(len(self.jobs), "job"),
+                format_count(len(self.results), "job"),
                 format_count(len(self.charges), "charge"),
-                format_count(len(self.files), "file"),
+                format_count(self.file_count, "file"),
             )
         )
 
     @property
     def checked(self) -> str:
         """How the files were checked."""
-        methods = {check.how for job in self.jobs for _, check in job.files}
+        methods = {check.how for result in self.results for check in result.files.values()}
         if methods == {"pyav"}:
             return "every frame decoded with PyAV"
         return "structure only (PyAV is not installed)" if methods else "nothing to check"
 
+    def per_job(self, *purposes: str) -> float:
+        """Return the requests of these purposes for each job."""
+        return sum(self.requests[purpose] for purpose in purposes) / max(1, len(self.results))
+
     def rows(self) -> list[tuple[str, str]]:
         """Return the closing table."""
-        count, requests = max(1, len(self.jobs)), self.request_counts
-        refunded = f" - {self.refunded} refunded" if self.refunded else ""
-        mismatches = len(self.price_mismatches)
+        kinds = Counter(result.kind for result in self.results)
+        each = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+        coins, mismatches = self.coins, len(self.price_mismatches)
+        uploads = len(self.ledger["charges"]) - len(self.charges)
+        refunded = f" - {coins['refunded']} refunded" if coins["refunded"] else ""
+        priced = format_count(sum(result.coins is not None for result in self.results), "task")
         agreement = (
             f"{mismatches} do not match the ledger" if mismatches else "all match the ledger"
         )
-        kinds = dict.fromkeys(job.kind for job in self.jobs)
-        each = ", ".join(f"{sum(j.kind == k for j in self.jobs)} {k}" for k in kinds)
         return [
-            ("jobs", f"{len(self.jobs)} ({each})"),
-            ("charges", f"{len(self.charges)} for starts, {len(self.uploads)} for uploads"),
-            ("files", f"{len(self.files)} complete; {self.checked}"),
+            ("jobs", f"{len(self.results)} ({each})"),
+            ("charges", f"{len(self.charges)} for starts, {uploads} for uploads"),
+            ("files", f"{self.file_count} complete; {self.checked}"),
             (
                 "coins",
-                f"{self.spent} by the balance; by the ledger {self.charged} for starts + "
-                f"{self.upload_coins} for uploads{refunded}",
+                f"{coins['spent']} by the balance; by the ledger {coins['charged']} for starts + "
+                f"{coins['uploads']} for uploads{refunded}",
             ),
-            ("prices", f"{format_count(len(self.priced), 'task')} reported a price; {agreement}"),
+            ("prices", f"{priced} reported a price; {agreement}"),
             (
                 "requests",
-                f"{requests.total / count:.2f} per job: {requests.counts['start'] / count:.2f} "
-                f"starts, {requests.counts['poll'] / count:.2f} polls; "
-                f"{format_count(requests.counts['upload'], 'upload')}",
+                f"{self.per_job('start', 'poll', 'upload'):.2f} per job: "
+                f"{self.per_job('start'):.2f} starts, {self.per_job('poll'):.2f} polls; "
+                f"{format_count(self.requests['upload'], 'upload')}",
             ),
             ("API key sent to storage", "never" if not self.ledger["leaks"] else "yes"),
             ("time", format_duration(self.seconds)),
@@ -157,43 +148,36 @@ class DemoReport:
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as JSON values."""
-        count, requests = max(1, len(self.jobs)), self.request_counts
         return {
             "ok": not self.problems,
             "problems": self.problems,
-            "jobs": len(self.jobs),
+            "jobs": len(self.results),
             "charges": len(self.charges),
-            "files": len(self.files),
-            "coins": {
-                "spent": self.spent,
-                "charged": self.charged,
-                "uploads": self.upload_coins,
-                "refunded": self.refunded,
-            },
-            "uploads": len(self.uploads),
+            "files": self.file_count,
+            "coins": self.coins,
+            "uploads": len(self.ledger["charges"]) - len(self.charges),
             "requests": {
-                "total": requests.total,
-                "per_job": round(requests.total / count, 3),
-                "polls_per_job": round(requests.counts["poll"] / count, 3),
-                **requests.counts,
+                "total": sum(self.requests[purpose] for purpose in ("start", "poll", "upload")),
+                "per_job": round(self.per_job("start", "poll", "upload"), 3),
+                "polls_per_job": round(self.per_job("poll"), 3),
+                **self.requests,
             },
             "leaks": len(self.ledger["leaks"]),
             "checked": self.checked,
             "results_made_with": self.ledger.get("results_made_with"),
             "seconds": round(self.seconds, 2),
             "directory": str(self.out),
-            "items": [_job_json(job) for job in self.jobs],
+            "items": [
+                {
+                    "job": result.number,
+                    "kind": result.kind,
+                    "ref": result.outcome.task.ref if result.outcome.task else None,
+                    "stage": result.status,
+                    "seconds": round(result.seconds, 2),
+                    "coins": result.coins,
+                    "files": [str(path) for path in result.files],
+                    "error": result.error or None,
+                }
+                for result in self.results
+            ],
         }
-
-
-def _job_json(job: DemoJob) -> dict[str, Any]:
-    return {
-        "job": job.number,
-        "kind": job.kind,
-        "ref": job.task.ref if job.task else None,
-        "stage": job.stage,
-        "seconds": None if job.elapsed is None else round(job.elapsed, 2),
-        "coins": job.coins,
-        "files": [str(path) for path, _ in job.files],
-        "error": job.error or None,
-    }
