@@ -447,7 +447,8 @@ def _make_rate_limiter(options: ClientOptions, emit: "Callable[[Event], None]") 
     from a2e_async._core.journal.protocol import capabilities_of
 
     shared = capabilities_of(options.journal).limiter(rate, burst, options.account.label, emit)
-    return shared or RateLimiter(rate, burst)
+    # Not `or`: a limiter in which no request waits is false.
+    return RateLimiter(rate, burst) if shared is None else shared
 
 
 def _ignore_event(_: "Event") -> None:

@@ -30,17 +30,29 @@ class LookAlike(ModelJournal):
         raise AssertionError
 
 
+class CountingLimiter(RateLimiter):
+    """Counts the requests that it lets through."""
+
+    passed = 0
+
+    def try_acquire(self, cost: float = 1) -> bool:
+        self.passed += 1
+        return super().try_acquire(cost)
+
+
 class SharedLimit(ModelJournal, JournalCapabilities):
     """Declares that it is shared, and offers a rate limiter."""
 
     shared = True
     limits: list[tuple[float, float, str]]
+    made: CountingLimiter
 
     def limiter(
         self, rate: float, burst: float, account: str, emit: Callable[[Event], None]
     ) -> RateLimiter:
         self.limits = [*getattr(self, "limits", ()), (rate, burst, account)]
-        return RateLimiter(rate, burst)
+        self.made = CountingLimiter(rate, burst)
+        return self.made
 
 
 def make(of: type[ModelJournal]) -> Any:
@@ -79,6 +91,7 @@ async def test_capabilities_are_used(make_client: MakeClient) -> None:
     a2e = make_client(journal=journal, rate=1000, burst=7, account="mine")
     assert [limit[:2] for limit in journal.limits] == [(1000, 7)]
     await a2e.dubbing.start(**DUB, key="k", name="talk")
+    assert journal.made.passed == 1  # the limiter, whose queue is empty, is the client's
     entry = await journal.get("k")
     assert entry.mark is not None  # other clients may give their jobs the same name
     assert entry.name == f"talk {entry.mark}"
