@@ -9,9 +9,9 @@ import logging
 from collections.abc import Callable, Coroutine
 from functools import cached_property, partial
 from threading import RLock
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
 
-from attrs import evolve
+from attrs import evolve, frozen
 
 from a2e_async._core.context import RequestContext
 from a2e_async._core.http.call import check_proxy
@@ -33,17 +33,16 @@ if TYPE_CHECKING:
     from a2e_async._core.submission.calls import ChargedCalls
     from a2e_async._core.submission.file_transfers import FileTransfers
     from a2e_async._core.submission.starts import StartRegistry
+    from a2e_async._core.tasks.kind import TaskKind
     from a2e_async._core.tasks.kind_registry import KindRegistry
     from a2e_async._core.tasks.task import Task, TaskServices
+    from a2e_async._core.tasks.tenant import Tenant
     from a2e_async._core.webhooks.receiver import Webhooks
     from a2e_async.events import Event
     from a2e_async.models import ClientStats, Output, OutputSource, Record, Recovery
 
 
 C = TypeVar("C")
-
-RecordEnd: TypeAlias = "Callable[[Task[Any], Record | None], Coroutine[Any, Any, None]] | None"
-
 logger = logging.getLogger("a2e_async")
 
 USER_AGENT = f"a2e_async/{__version__}"
@@ -125,21 +124,19 @@ class ClientComponents:
         from a2e_async._core.polling.poller import Poller
 
         options, journal = self._options, self._options.journal
-        limiter, session = self._rate_limiter, self.session
         return Poller(
-            session,
+            self.session,
             loop_affinity=self.loop_affinity,
             output_source=self.output_source,
             interval=options.poll_interval,
             poll_rate=options.poll_rate,
             request_timeout=options.request_timeout,
-            is_rate_limited=lambda: limiter.remaining_hold(session.loop_time()) > 0,
+            rate_limiter=self._rate_limiter,
             emitter=self.emitter,
             webhooks=options.webhook is not None,
-            listen_to_all=None if journal is None else journal.watch_all,
-            rate_share=limiter.poll_share,
+            journal=journal,
             peers=capabilities_of(journal).peers(options.account.label),
-            kind_named=self.kinds.named,
+            kinds=self.kinds,
         )
 
     @_Component
@@ -276,23 +273,9 @@ class ClientComponents:
             tenant=options.tenant,
         )
 
-    def task_services(self, context: RequestContext) -> "TaskServices":
-        """Return what the tasks of this context use."""
-        from a2e_async._core.tasks.task import TaskServices
-        from a2e_async.kinds.operations import delete_record
-
-        recorder = self.recorder
-        return TaskServices(
-            poller=self.poller,
-            mark_claimed=self._mark_claimed,
-            on_handle_dropped=lambda task: self.start_registry.on_handle_dropped(task),
-            delete=partial(delete_record, context),
-            record_end=_end_recorder(
-                self.budgets, None if recorder is None else recorder.record_end
-            ),
-            record_delivered=None if recorder is None else recorder.record_acknowledged,
-            tenant=context.tenant,
-        )
+    def task_services(self, context: RequestContext, *more_budgets: "Budget") -> "TaskServices":
+        """Return what the tasks of this context use; ``more_budgets`` count their prices, too."""
+        return _ClientTaskServices(self, context, self.poller, (*more_budgets, *self.budgets))
 
     def files_for(self, context: RequestContext) -> "FileTransfers":
         """Return uploads and downloads whose upload URLs are requested with these options."""
@@ -334,7 +317,8 @@ class ClientComponents:
         """Raise `ConfigurationError` outside of the client's event loop; never binds to one."""
         self.loop_affinity.check_without_binding()
 
-    def _mark_claimed(self, task: "Task[Any]") -> None:
+    def mark_claimed(self, task: "Task[Any]") -> None:
+        """Remove a task from the unclaimed ones: a caller has it now."""
         for starts in self._created("start_registry"):
             starts.mark_claimed(task)
 
@@ -403,23 +387,40 @@ class ClientComponents:
         return [vars(self)[name] for name in names if name in vars(self)]
 
 
-def _end_recorder(budgets: "tuple[Budget, ...]", record_end: RecordEnd) -> RecordEnd:
-    """Return a function that reports a task's end to the budgets (its price) and to the journal."""
-    if not budgets:
-        return record_end
-    from a2e_async._core.submission.budget import Reservation
+@frozen(eq=False)
+class _ClientTaskServices:
+    """What the tasks of one request context use of its client, see `TaskServices`."""
 
-    async def finished(task: "Task[Any]", record: "Record | None") -> None:
-        Reservation(budgets).raise_price(task.coins, task.kind.ref(task.ids))
-        if record_end is not None:
-            await record_end(task, record)
+    _components: ClientComponents
+    _context: RequestContext
+    poller: "Poller"
+    _budgets: "tuple[Budget, ...]"
+    """Those that count the tasks' prices."""
 
-    return finished
+    @property
+    def tenant(self) -> "Tenant | None":
+        return self._context.tenant
 
+    def mark_claimed(self, task: "Task[Any]") -> None:
+        self._components.mark_claimed(task)
 
-def with_budgets(services: "TaskServices", budgets: "tuple[Budget, ...]") -> "TaskServices":
-    """Return services whose tasks also report their final price to these budgets."""
-    return evolve(services, record_end=_end_recorder(budgets, services.record_end))
+    def on_handle_dropped(self, task: "Task[Any]") -> None:
+        self._components.start_registry.on_handle_dropped(task)
+
+    async def delete(self, kind: "TaskKind[..., Any]", id: str) -> None:
+        from a2e_async.kinds.operations import delete_record
+
+        await delete_record(self._context, kind, id)
+
+    async def record_end(self, task: "Task[Any]", record: "Record | None") -> None:
+        for budget in self._budgets:
+            budget.raise_price(task.coins, task.kind.ref(task.ids))
+        if (recorder := self._components.recorder) is not None:
+            await recorder.record_end(task, record)
+
+    async def record_delivered(self, task: "Task[Any]") -> None:
+        if (recorder := self._components.recorder) is not None:
+            await recorder.record_acknowledged(task)
 
 
 def _make_recorder(options: ClientOptions) -> "JournalRecorder | None":

@@ -316,14 +316,13 @@ class A2E(Namespaces):
         from a2e_async._core.batch.dry_run import DryRunPlanner
         from a2e_async._core.paths import local_path
         from a2e_async._core.submission.budget import as_budget, reservation_for
-        from a2e_async._wiring import with_budgets
         from a2e_async.kinds.jobs import resolve_job
         from a2e_async.kinds.operations import request_quote
 
         validate_batch_options(limit, retry_failed, dry_run)
         context, own = self._context, as_budget(budget)
         reservation = reservation_for(*self._components.budgets, own)
-        task_services = with_budgets(context.tasks, reservation_for(own).budgets)
+        task_services = self._components.task_services(context, *reservation_for(own).budgets)
         services = BatchServices(
             resolve_job=partial(resolve_job, context.kinds),
             start_job=lambda job: context.starter.start(

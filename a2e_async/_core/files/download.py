@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import errno
-import os
 import random
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator
@@ -25,7 +24,7 @@ from a2e_async._core.files.media_types import SNIFF_BYTES, filename_stem, sugges
 from a2e_async._core.files.part_file import DISK_FULL_ERRNOS, PartFile
 from a2e_async._core.http.call import CheckedRequest, environment_proxy
 from a2e_async._core.http.error_mapping import sanitize_cause
-from a2e_async._core.http.loop_affinity import closed_error, forked_process_error, wrong_loop_error
+from a2e_async._core.http.loop_affinity import LoopAffinity, closed_error
 from a2e_async._core.redact import bare_url
 from a2e_async._core.urls import InvalidUrl, split_url
 from a2e_async.errors import A2EError, InvalidInput, TransferError
@@ -65,8 +64,7 @@ class FileSession:
     """Limits the parallel transfers."""
     _session: aiohttp.ClientSession | None = field(init=False, default=None)
     _pool: ThreadPoolExecutor | None = field(init=False, default=None)
-    _loop: asyncio.AbstractEventLoop | None = field(init=False, default=None)
-    _pid: int = field(init=False, default=0)
+    _loop_affinity: LoopAffinity = field(init=False, factory=LoopAffinity)
     _active_transfer_count: int = field(init=False, default=0)
     _scopes: set[anyio.CancelScope] = field(init=False, factory=set[anyio.CancelScope])
     """The open scopes of `end_on_close`, around code that waits for the network."""
@@ -83,9 +81,7 @@ class FileSession:
         """
         if self.closed:
             raise closed_error()
-        loop = asyncio.get_running_loop()
         if self._session is None:
-            self._loop, self._pid = loop, os.getpid()
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0, resolver=aiohttp.ThreadedResolver()),
                 cookie_jar=aiohttp.DummyCookieJar(),
@@ -98,10 +94,7 @@ class FileSession:
                 request_class=CheckedRequest,
                 middlewares=(self._strip_credentials,),
             )
-        if self._pid != os.getpid():
-            raise forked_process_error()
-        if self._loop is not loop:
-            raise wrong_loop_error()
+        self._loop_affinity.check()
         return self._session
 
     async def request(self, method: str, url: str, **options: Any) -> aiohttp.ClientResponse:
@@ -226,7 +219,7 @@ class FileSession:
         for scope in tuple(self._scopes):
             scope.cancel()
         session, self._session = self._session, None
-        if session is not None and self._pid == os.getpid():
+        if session is not None and not self._loop_affinity.is_parents():
             await session.close()
         self._release_pool()
 

@@ -77,6 +77,10 @@ class LoopAffinity:
             raise ConfigurationError("Close the client on the event loop it was used on.")
         return True
 
+    def is_parents(self) -> bool:
+        """Return whether the client was used in the parent process, before a fork."""
+        return self._at is not None and self._at[1] != os.getpid()
+
     def run_on_loop(self, callback: Callable[[], None]) -> None:
         """Run ``callback`` on the client's loop; may be called from any loop or thread."""
         loop, process = self._at or (None, os.getpid())

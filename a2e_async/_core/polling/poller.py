@@ -28,8 +28,8 @@ from a2e_async._core.polling.schedule import (
     PollSchedule,
 )
 from a2e_async._core.polling.waiters import WaiterRegistry, poller_crashed_error
-from a2e_async._core.polling.wakeups import ListenToAllEntries, Wakeups
-from a2e_async._core.tasks.kind import TaskKind, check_pollable
+from a2e_async._core.polling.wakeups import Wakeups
+from a2e_async._core.tasks.kind import check_pollable
 from a2e_async._core.tasks.parsing import fingerprint, read_record
 from a2e_async._core.tasks.waiter import Waiter
 from a2e_async._core.webhooks.tokens import webhook_poll_factor
@@ -49,8 +49,11 @@ from a2e_async.models import OutputSource, Record
 
 if TYPE_CHECKING:
     from a2e_async._core.event_emitter import EventEmitter
+    from a2e_async._core.http.rate_limit import RateLimiter
     from a2e_async._core.http.session import ApiSession
     from a2e_async._core.journal.peers import PeerGroup
+    from a2e_async._core.journal.protocol import Journal
+    from a2e_async._core.tasks.kind_registry import KindRegistry
     from a2e_async._core.tasks.task import Task
 
 logger = logging.getLogger("a2e_async.polling")
@@ -70,10 +73,10 @@ _DENIED_CODES: Final = frozenset({401, 403})
 class Poller:
     """Polls every task that has a waiter. Times are seconds of the running loop's clock.
 
-    ``webhooks``: starts of this client ask for webhook events. ``listen_to_all`` is the journal's
-    `Journal.watch_all`; changes that other clients write there trigger a poll. ``rate_share``
-    returns the fraction of ``poll_rate`` that belongs to this client. With ``peers`` one client
-    polls for the whole group; ``kind_named`` finds the kinds of the other clients' tasks.
+    ``webhooks``: starts of this client ask for webhook events. Changes that other clients write
+    into ``journal`` trigger a poll. ``rate_limiter`` knows pauses, and which fraction of
+    ``poll_rate`` belongs to this client. With ``peers`` one client polls for the whole group;
+    ``kinds`` has the kinds of the other clients' tasks.
 
     Created once per client; only the client's event loop changes it.
     """
@@ -87,13 +90,12 @@ class Poller:
         interval: float,
         poll_rate: float | None,
         request_timeout: float,
-        is_rate_limited: Callable[[], bool],
+        rate_limiter: "RateLimiter",
+        kinds: "KindRegistry",
         emitter: "EventEmitter | None" = None,
         webhooks: bool = False,
-        listen_to_all: ListenToAllEntries | None = None,
-        rate_share: Callable[[], float] = lambda: 1.0,
+        journal: "Journal | None" = None,
         peers: "PeerGroup | None" = None,
-        kind_named: Callable[[str], TaskKind[..., Any]] | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self.loop_affinity = loop_affinity
@@ -107,23 +109,22 @@ class Poller:
             rate_share=self._poll_rate_share,
         )
         self.waiters: WaiterRegistry = WaiterRegistry(self._schedule, emitter)
-        self._rate_share = rate_share
+        self._rate_limiter = rate_limiter
         self._leader_polling: LeaderPolling | None = None
-        if peers is not None and kind_named is not None:
+        if peers is not None:
             self._leader_polling = LeaderPolling(
                 peers,
                 self._schedule,
                 clock=lambda: asyncio.get_running_loop().time(),
-                kind_named=kind_named,
+                kind_named=kinds.named,
                 deliver=self._handle_peer_record,
                 drop_if_unused=self.waiters.drop_if_unused,
                 wake=self._wake,
                 ensure_running=self._ensure_running,
             )
         self.wakeups: Wakeups = Wakeups(
-            self._schedule, wake=self._wake, listen_to_all=listen_to_all, has_webhooks=webhooks
+            self._schedule, wake=self._wake, journal=journal, has_webhooks=webhooks
         )
-        self._is_rate_limited = is_rate_limited
         self._emitter = emitter
         self._run_task: asyncio.Task[None] | None = None
         self._poll_tasks: set[asyncio.Task[None]] = set()
@@ -204,7 +205,7 @@ class Poller:
         return (
             1.0
             if self._leader_polling is not None and self._leader_polling.has_leader
-            else self._rate_share()
+            else self._rate_limiter.poll_share()
         )
 
     def count_waits(self) -> int:
@@ -244,7 +245,7 @@ class Poller:
         try:
             while len(self._schedule):
                 now = loop.time()
-                self.waiters.expire(now, rate_limited=self._is_rate_limited())
+                self.waiters.expire(now, rate_limited=self._rate_limiter.remaining_hold(now) > 0)
                 for request in self._schedule.plan(
                     now, MAX_CONCURRENT_POLLS - len(self._poll_tasks)
                 ):

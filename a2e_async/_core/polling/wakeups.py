@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from a2e_async._core.journal.protocol import Entry, State
+from a2e_async._core.journal.protocol import Entry, Journal, State
 from a2e_async._core.polling.schedule import PollSchedule
 from a2e_async._core.webhooks.tokens import RecentEvents
 from a2e_async.errors import JournalError
@@ -19,16 +19,12 @@ from a2e_async.errors import JournalError
 if TYPE_CHECKING:
     from a2e_async._core.tasks.task import Task
 
-ListenToAllEntries = Callable[[Callable[[Entry], None]], Callable[[], None]]
-"""Signature of `Journal.watch_all`."""
-
 
 class Wakeups:
     """Triggers early polls for the waiters of one client.
 
-    ``wake`` makes the poller read its schedule. ``listen_to_all`` is the journal's
-    `Journal.watch_all`, if there is a journal. ``has_webhooks``: webhook events are expected, which
-    can arrive before a waiter exists.
+    ``wake`` makes the poller read its schedule. ``journal`` is the client's, if it has one.
+    ``has_webhooks``: webhook events are expected, which can arrive before a waiter exists.
     """
 
     def __init__(
@@ -36,22 +32,22 @@ class Wakeups:
         schedule: PollSchedule,
         *,
         wake: Callable[[], None],
-        listen_to_all: ListenToAllEntries | None = None,
+        journal: Journal | None = None,
         has_webhooks: bool = False,
     ) -> None:
         self._schedule = schedule
         self._wake = wake
-        self._listen_to_all = listen_to_all
+        self._journal = journal
         self._has_webhooks = has_webhooks
         self._recent_events = RecentEvents()
         self._stop_listening: Callable[[], None] | None = None
-        self._listening_since = float("-inf") if listen_to_all is None else float("inf")
+        self._listening_since = float("-inf") if journal is None else float("inf")
 
     def listen(self) -> None:
         """Start listening to the journal changes of other clients, if not started yet."""
-        if self._listen_to_all is not None and self._stop_listening is None:
+        if self._journal is not None and self._stop_listening is None:
             with suppress(JournalError):  # polling works without it; the next write reports it
-                self._stop_listening = self._listen_to_all(self._entry_changed)
+                self._stop_listening = self._journal.watch_all(self._entry_changed)
                 self._listening_since = asyncio.get_running_loop().time()
 
     def close_if_idle(self) -> None:

@@ -7,8 +7,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
-from attrs import define
-
 from a2e_async._core.clock import wall_time
 from a2e_async._core.handle import NotCopyable
 from a2e_async._core.paths import local_path
@@ -25,8 +23,6 @@ from a2e_async.errors import (
 from a2e_async.models import Record, Status, merge_records
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
-
     from a2e_async._core.tasks.tenant import Tenant
     from a2e_async._core.tasks.waiter import Waiter
 
@@ -47,20 +43,36 @@ class TaskPoller(Protocol):
     def remove_waiter(self, waiter: "Waiter", error: BaseException | None = None) -> None: ...
 
 
-@define(kw_only=True)
-class TaskServices:
-    """The parts of a client that its tasks use. Made by the client; shared by its tasks."""
+class TaskServices(Protocol):
+    """What a task uses of its client. Made by the client; shared by its tasks."""
 
-    poller: TaskPoller
-    mark_claimed: "Callable[[Task[Any]], None]"
-    on_handle_dropped: "Callable[[Task[Any]], None]"
-    delete: "Callable[[TaskKind[..., Any], str], Coroutine[Any, Any, None]]"
-    record_end: "Callable[[Task[Any], Record | None], Coroutine[Any, Any, None]] | None" = None
-    """Records a task's end in the journal, if there is one."""
-    record_delivered: "Callable[[Task[Any]], Coroutine[Any, Any, None]] | None" = None
-    """Records in the journal that the task's results are delivered."""
-    tenant: "Tenant | None" = None
-    """The tenant that the tasks belong to, see `A2E.for_caller`."""
+    @property
+    def poller(self) -> TaskPoller: ...
+
+    @property
+    def tenant(self) -> "Tenant | None":
+        """The tenant that the tasks belong to, see `A2E.for_caller`."""
+        ...
+
+    def mark_claimed(self, task: "Task[Any]") -> None:
+        """Note that a caller has the task."""
+        ...
+
+    def on_handle_dropped(self, task: "Task[Any]") -> None:
+        """Keep a task whose handle was garbage-collected before a caller used it."""
+        ...
+
+    async def delete(self, kind: "TaskKind[..., Any]", id: str) -> None:
+        """Delete one remote task at the service."""
+        ...
+
+    async def record_end(self, task: "Task[Any]", record: Record | None) -> None:
+        """Record that the task has ended; ``record`` is None if the service lost it."""
+        ...
+
+    async def record_delivered(self, task: "Task[Any]") -> None:
+        """Record that the task's results are delivered."""
+        ...
 
 
 class Task(NotCopyable, Generic[R]):
@@ -299,8 +311,7 @@ class Task(NotCopyable, Generic[R]):
         """
         if not self.done and not (self.record is not None and self.record.done):
             raise InvalidInput(f"{self.ref} has not ended yet; wait for it before ack().")
-        if self._services.record_delivered is not None:
-            await self._services.record_delivered(self)
+        await self._services.record_delivered(self)
 
     async def delete(self) -> None:
         """Delete the task and its results at the service (the kind's ``DELETE`` operation).
@@ -318,7 +329,7 @@ class Task(NotCopyable, Generic[R]):
             raise failed
 
     async def _record_end(self, record: R | None) -> None:
-        if self._services.record_end is not None and not self._end_recorded:
+        if not self._end_recorded:
             await self._services.record_end(self, record)
             # A task that was reported missing may reappear.
             self._end_recorded = record is not None
