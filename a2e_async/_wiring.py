@@ -91,6 +91,7 @@ class ClientComponents:
         self._emit = None if options.on_event is None else _never_raising(options.on_event)
         self.emitter = _make_emitter(self._emit)
         self._proxy = None if options.proxy is None else check_proxy(options.proxy)
+        self._unclaimed: dict[str, Task[Any]] = {}
         self._wrap_source: Callable[[OutputSource], OutputSource] | None = None
         self._rate_limiter = _make_rate_limiter(options, self._emit or _ignore_event)
         self.session = ApiSession(
@@ -275,7 +276,9 @@ class ClientComponents:
 
     def task_services(self, context: RequestContext, *more_budgets: "Budget") -> "TaskServices":
         """Return what the tasks of this context use; ``more_budgets`` count their prices, too."""
-        return _ClientTaskServices(self, context, self.poller, (*more_budgets, *self.budgets))
+        return _ClientTaskServices(
+            self, context, self.poller, self._unclaimed, (*more_budgets, *self.budgets)
+        )
 
     def files_for(self, context: RequestContext) -> "FileTransfers":
         """Return uploads and downloads whose upload URLs are requested with these options."""
@@ -317,14 +320,9 @@ class ClientComponents:
         """Raise `ConfigurationError` outside of the client's event loop; never binds to one."""
         self.loop_affinity.check_without_binding()
 
-    def mark_claimed(self, task: "Task[Any]") -> None:
-        """Remove a task from the unclaimed ones: a caller has it now."""
-        for starts in self._created("start_registry"):
-            starts.mark_claimed(task)
-
     def unclaimed(self) -> "tuple[Task[Any], ...]":
         """Return paid tasks that no caller holds."""
-        return tuple(task for one in self._created("start_registry") for task in one.unclaimed())
+        return tuple(self._unclaimed.values())
 
     def unknown(self) -> "tuple[Recovery, ...]":
         """Return starts and calls whose outcome is unknown and whose callers were cancelled."""
@@ -394,15 +392,13 @@ class _ClientTaskServices:
     _components: ClientComponents
     _context: RequestContext
     poller: "Poller"
+    unclaimed: "dict[str, Task[Any]]"
     _budgets: "tuple[Budget, ...]"
     """Those that count the tasks' prices."""
 
     @property
     def tenant(self) -> "Tenant | None":
         return self._context.tenant
-
-    def mark_claimed(self, task: "Task[Any]") -> None:
-        self._components.mark_claimed(task)
 
     def on_handle_dropped(self, task: "Task[Any]") -> None:
         self._components.start_registry.on_handle_dropped(task)

@@ -176,6 +176,8 @@ class World:
                 self.schedule.record_unfinished(polled, request, self.now)
 
     def _refused(self, request: PollRequest) -> None:
+        if all(polled.dropped for polled in request.polled_tasks):
+            return  # as the poller does
         if request.mode is not PollMode.DETAIL and (
             len(request.polled_tasks) > 1 or request.kind.detail
         ):

@@ -1,6 +1,7 @@
 """Sends one poll request and returns the records in its response."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from a2e_async._core.http.rate_limit import Priority
@@ -33,8 +34,10 @@ class StatusFetcher:
     """Sends poll requests. ``request_timeout`` limits each HTTP request (s)."""
 
     def __init__(self, session: "ApiSession", request_timeout: float) -> None:
-        self._session = session
-        self._request_timeout = request_timeout
+        # The schedule retries failed polls itself, with its own back-off.
+        self._request = partial(
+            session.request, priority=Priority.POLL, timeout=request_timeout, retry=False
+        )
 
     async def fetch(self, request: PollRequest) -> tuple[Mapping[str, Any], bool]:
         """Return the records by id, and whether a missing id is certainly not in the response.
@@ -45,7 +48,7 @@ class StatusFetcher:
         if request.mode is PollMode.DETAIL and kind.detail is not None:
             id = request.polled_tasks[0].id
             path, params = kind.detail.for_id(id)
-            response = await self._get(kind.detail.method, path, params=params)
+            response = await self._request(kind.detail.method, path, params=params)
             row = unwrap_detail(kind, response.data, id)
             # A response without a record proves absence only if the list can confirm it.
             listed = kind.poll_endpoint is not None and kind.list is not None
@@ -54,7 +57,7 @@ class StatusFetcher:
             return ({} if row is None else {id: row}), True
         if request.mode is PollMode.BATCH and kind.batch_detail is not None:
             ids = [polled.id for polled in request.polled_tasks]
-            response = await self._get(
+            response = await self._request(
                 kind.batch_detail.method, kind.batch_detail.path, json={"ids": ids}
             )
             return records_by_id(kind, _records_in(kind, kind.batch_detail.path, response)), True
@@ -127,27 +130,13 @@ class StatusFetcher:
         paging = (
             {names.page_parameter: page, names.size_parameter: names.max_size} if names else None
         )
-        response = await self._get(kind.list.method, kind.list.path, params=paging)
+        response = await self._request(kind.list.method, kind.list.path, params=paging)
         return response, _records_in(kind, kind.list.path, response)
 
     async def _read_unpaged_list(
         self, kind: TaskKind[..., Any], endpoint: Endpoint
     ) -> list[RawRecord]:
-        return _records_in(kind, endpoint.path, await self._get(endpoint.method, endpoint.path))
-
-    async def _get(
-        self, method: str, path: str, *, params: Any = None, json: Any = None
-    ) -> "ApiResponse":
-        return await self._session.request(
-            method,
-            path,
-            params=params,
-            json=json,
-            priority=Priority.POLL,
-            timeout=self._request_timeout,
-            # The schedule retries failed polls itself, with its own back-off.
-            retry=False,
-        )
+        return _records_in(kind, endpoint.path, await self._request(endpoint.method, endpoint.path))
 
 
 def _records_in(kind: TaskKind[..., Any], path: str, response: "ApiResponse") -> list[RawRecord]:

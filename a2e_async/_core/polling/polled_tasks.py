@@ -206,16 +206,15 @@ class KindQueue:
         polled.in_flight = True
         return polled
 
-    def has_due(self, now: float) -> bool:
-        """Whether a task is due."""
-        first = self.first()
-        return first is not None and first.due_at <= now
-
     def first(self) -> PolledTask | None:
         """Return the task that is due first, None while all are in flight."""
-        while self.heap and not _is_current_entry(self.heap[0]):
-            heapq.heappop(self.heap)
-        return self.heap[0][2] if self.heap else None
+        heap = self.heap
+        while heap:
+            _, entry, polled = heap[0]
+            if polled.queue_entry == entry and not (polled.in_flight or polled.dropped):
+                return polled
+            heapq.heappop(heap)
+        return None
 
     def drop_stale_entries(self) -> None:
         """Remove stale heap entries once they outnumber the others."""

@@ -160,11 +160,11 @@ class Poller:
             raise copy.copy(self._closed_error)
         check_pollable(task.kind)
         loop = self.loop_affinity.check()
-        waiter = Waiter(task, loop.create_future(), deadline, task._unfinished_ids, any_change)
+        waiter = Waiter(task, loop.create_future(), deadline, any_change)
         # The task has ended already: its future is resolved, so awaiting it returns at once.
-        if not waiter.unfinished_ids:
+        if not task._unfinished_ids:
             waiter.resolve()
-        self._register_waiter(waiter)
+        self._register_waiter(waiter, loop.time())
         if self._emitter is not None:
             self._emitter.wait_started(task)
         return waiter
@@ -173,7 +173,7 @@ class Poller:
         """Remove a waiter; ``error`` is what its wait ended with, if it failed or was cancelled."""
         self.waiters.remove(waiter)
         # Without polled tasks the loop must end now, not at its next scheduled wake-up.
-        if not len(self._schedule):
+        if not self._schedule.count:
             self._wake()
         task, emitter = waiter.task, self._emitter
         if emitter is not None and error is not None and not isinstance(error, TaskGone):
@@ -182,19 +182,17 @@ class Poller:
     def poll_in_background(self, task: "Task[Any]") -> Callable[[], object]:
         """Poll a task without a waiter until it ends. Return a function that stops polling."""
         loop = self.loop_affinity.check()
-        waiter = Waiter(
-            task, loop.create_future(), math.inf, task._unfinished_ids, False, internal=True
-        )
+        waiter = Waiter(task, loop.create_future(), math.inf, False, internal=True)
 
         def remove(future: "asyncio.Future[None]") -> None:
             if not future.cancelled():
                 future.exception()  # mark it as retrieved; `on_task_ended` has been called
             self.waiters.remove(waiter)
 
-        if waiter.unfinished_ids and self._closed_error is None:
+        if task._unfinished_ids and self._closed_error is None:
             # No caller awaits this waiter, so a callback removes it when its future is resolved.
             waiter.future.add_done_callback(remove)
-            self._register_waiter(waiter)
+            self._register_waiter(waiter, loop.time())
         return waiter.future.cancel
 
     def _poll_rate_share(self) -> float:
@@ -243,16 +241,25 @@ class Poller:
 
     async def _run(self, loop: asyncio.AbstractEventLoop) -> None:
         try:
-            while len(self._schedule):
+            while self._schedule.count:
                 now = loop.time()
-                self.waiters.expire(now, rate_limited=self._rate_limiter.remaining_hold(now) > 0)
+                wake_at = self.waiters.next_deadline()
+                if wake_at is not None and wake_at <= now:
+                    rate_limited = self._rate_limiter.remaining_hold(now) > 0
+                    self.waiters.expire(now, rate_limited=rate_limited)
+                    wake_at = self.waiters.next_deadline()
                 for request in self._schedule.plan(
                     now, MAX_CONCURRENT_POLLS - len(self._poll_tasks)
                 ):
                     poll_task = loop.create_task(self._poll(request, loop))
                     self._poll_tasks.add(poll_task)
                     poll_task.add_done_callback(self._poll_done)
-                await self._sleep(loop, self._next_wake())
+                # At the limit of concurrent polls, the end of a poll wakes the loop.
+                if len(self._poll_tasks) < MAX_CONCURRENT_POLLS:
+                    due_at = self._schedule.next_wake()
+                    if wake_at is None or (due_at is not None and due_at < wake_at):
+                        wake_at = due_at
+                await self._sleep(loop, wake_at)
         except asyncio.CancelledError:
             self.waiters.fail_all(
                 self._closed_error or ClientClosed("The event loop is shutting down.")
@@ -283,18 +290,14 @@ class Poller:
         if self._wake_future is not None and not self._wake_future.done():
             self._wake_future.set_result(None)
 
-    def _next_wake(self) -> float | None:
-        # At the limit of concurrent polls, the end of a poll wakes the loop.
-        full = len(self._poll_tasks) >= MAX_CONCURRENT_POLLS
-        due = None if full else self._schedule.next_wake()
-        deadline = self.waiters.next_deadline()
-        return min((when for when in (due, deadline) if when is not None), default=None)
-
     # -- one poll --------------------------------------------------------------------------
 
     async def _poll(self, request: PollRequest, loop: asyncio.AbstractEventLoop) -> None:
         try:
-            rows, complete = await self._fetch(request, loop)
+            if self._emitter is None:
+                rows, complete = await self._fetcher.fetch(request)
+            else:
+                rows, complete = await self._fetch_and_report(request, self._emitter, loop)
         except A2EError as error:
             self._handle_error(request, error, loop.time())
         except Exception as error:
@@ -306,14 +309,12 @@ class Poller:
             self._handle_records(request, rows, complete, loop.time())
         # Waiters that left during the request kept their tasks in the schedule: drop these now.
         for polled in request.polled_tasks:
-            self.waiters.drop_if_unused(polled)
-        self._wake()
+            if not (polled.waiters or polled.dropped):
+                self.waiters.drop_if_unused(polled)
 
-    async def _fetch(
-        self, request: PollRequest, loop: asyncio.AbstractEventLoop
+    async def _fetch_and_report(
+        self, request: PollRequest, emitter: "EventEmitter", loop: asyncio.AbstractEventLoop
     ) -> tuple[Mapping[str, Any], bool]:
-        if self._emitter is None:
-            return await self._fetcher.fetch(request)
         began, failed = loop.time(), None
         try:
             return await self._fetcher.fetch(request)
@@ -321,7 +322,7 @@ class Poller:
             failed = error
             raise
         finally:
-            self._emitter.polled(
+            emitter.polled(
                 request.kind.name,
                 request.mode.value,
                 len(request.polled_tasks),
@@ -343,28 +344,29 @@ class Poller:
                     self._schedule.record_inconclusive(polled, request, now)
                     self.waiters.end_last_polls(polled)
                 continue
+            record, ended = polled.last_record, False
             try:
-                record = self._read_record(polled, raw)
+                seen = fingerprint(raw)
+                # While a response repeats the last record, which was not final, nothing is decoded.
+                if record is None or polled.last_fingerprint != seen:
+                    record = read_record(polled.kind, raw, self._output_source)
+                    ended = polled.kind.is_final(record)
+                    polled.last_record, polled.last_fingerprint = record, seen
             except Exception as error:
                 self._schedule.record_unreadable(
                     polled, request, _as_decode_error(request, error), now
                 )
                 self._after_failure(polled)
                 continue
-            ended = request.kind.is_final(record)
             if self._leader_polling is not None:
                 self._leader_polling.notify_followers(polled, raw, record)
                 if not ended:
                     self._leader_polling.offer_to_leader(polled, now)
-            self._handle_record(polled, record, request, now)
-
-    def _read_record(self, polled: PolledTask, raw: Any) -> Record:
-        """Return the decoded record: the last one, if the response repeats it unchanged."""
-        seen, record = fingerprint(raw), polled.last_record
-        if record is None or polled.last_fingerprint != seen:
-            record = polled.last_record = read_record(polled.kind, raw, self._output_source)
-            polled.last_fingerprint = seen
-        return record
+            if ended:
+                self._handle_end(polled, record, now)
+            else:
+                self._schedule.record_unfinished(polled, request, now)
+                self.waiters.deliver(polled, record, now, ended=False)
 
     def _handle_peer_record(self, polled: PolledTask, raw: Any) -> bool:
         """Handle a record that the leader sent; return False if it is not a record of this task."""
@@ -374,24 +376,22 @@ class Poller:
             return False
         if record.id != polled.id:
             return False
-        self._handle_record(polled, record, None, asyncio.get_running_loop().time())
+        now = asyncio.get_running_loop().time()
+        if polled.kind.is_final(record):
+            self._handle_end(polled, record, now)
+        else:
+            self._schedule.reported_by_leader(polled, now)
+            self.waiters.deliver(polled, record, now, ended=False)
         return True
 
-    def _handle_record(
-        self, polled: PolledTask, record: Record, request: PollRequest | None, now: float
-    ) -> None:
-        if polled.kind.is_final(record):
-            if self._schedule.record_end(polled, now):
-                logger.warning(
-                    "no webhook event arrived for the last %d tasks; polling at the normal "
-                    "interval again. Check that the service can reach webhook_url.",
-                    MAX_MISSED_EVENTS,
-                )
-        elif request is None:
-            self._schedule.reported_by_leader(polled, now)
-        else:
-            self._schedule.record_unfinished(polled, request, now)
-        self.waiters.deliver(polled, record, now)
+    def _handle_end(self, polled: PolledTask, record: Record, now: float) -> None:
+        if self._schedule.record_end(polled, now):
+            logger.warning(
+                "no webhook event arrived for the last %d tasks; polling at the normal "
+                "interval again. Check that the service can reach webhook_url.",
+                MAX_MISSED_EVENTS,
+            )
+        self.waiters.deliver(polled, record, now, ended=True)
 
     def _handle_absent(self, polled: PolledTask, request: PollRequest, now: float) -> None:
         if polled.dropped:
@@ -490,15 +490,26 @@ class Poller:
 
     # -- waiters ---------------------------------------------------------------------------
 
-    def _register_waiter(self, waiter: Waiter) -> None:
-        now = asyncio.get_running_loop().time()
-        self.wakeups.listen()
+    def _register_waiter(self, waiter: Waiter, now: float) -> None:
         if self._leader_polling is not None:
             with suppress(JournalError):  # polling works without peers; the next write reports it
                 self._leader_polling.join()
-        polled_tasks = [
-            self._get_or_add_polled_task(waiter.task, id, now) for id in waiter.unfinished_ids
-        ]
+        task, polled_tasks = waiter.task, list[PolledTask]()
+        for id in task._unfinished_ids:
+            polled = self._schedule.get(task.kind, id)
+            if polled is None:
+                due_at, hinted = self.wakeups.first_poll(task, now)
+                polled = self._schedule.add(
+                    task.kind,
+                    id,
+                    now=now,
+                    due_at=due_at,
+                    webhook_id=task._webhook_token_id,
+                    hinted=hinted,
+                )
+            else:
+                self._schedule.set_webhook_id(polled, task._webhook_token_id)
+            polled_tasks.append(polled)
         self.waiters.add(waiter, polled_tasks)
         if self._leader_polling is not None:
             for polled in polled_tasks:
@@ -510,31 +521,17 @@ class Poller:
 
     def _ensure_running(self) -> None:
         """Start the poll loop, or wake it if it is running."""
+        if self.wakeups.should_listen:
+            self.wakeups.listen()
         # An eager task (Python 3.12+) may have finished before `create_task` returned.
         if self._run_task is None or self._run_task.done():
             loop = asyncio.get_running_loop()
-            self.wakeups.listen()
             # An empty context: the first caller's context variables must not leak into later polls.
             runner = loop.create_task(self._run(loop), context=Context())
             if not runner.done():  # an eager task may be
                 self._run_task = runner
         else:
             self._wake()
-
-    def _get_or_add_polled_task(self, task: "Task[Any]", id: str, now: float) -> PolledTask:
-        polled = self._schedule.get(task.kind, id)
-        if polled is None:
-            due_at, hinted = self.wakeups.first_poll(task, now)
-            polled = self._schedule.add(
-                task.kind,
-                id,
-                now=now,
-                due_at=due_at,
-                webhook_id=task._webhook_token_id,
-                hinted=hinted,
-            )
-        self._schedule.set_webhook_id(polled, task._webhook_token_id)
-        return polled
 
     def _crash(self, error: Exception) -> None:
         logger.error("the poller crashed; all waits end with an error", exc_info=error)

@@ -102,12 +102,13 @@ class PollSchedule:
         self._jitter = jitter
         self._queues: dict[str, KindQueue] = {}
         self._follow_up_requests: list[PollRequest] = []
-        self.on_dropped: Callable[[PolledTask], None] = _ignore_dropped
+        self.on_dropped: Callable[[PolledTask], None] | None = None
         """Called with each task that is no longer polled."""
-        self._count = 0
+        self.count: int = 0
+        """How many tasks are polled."""
 
     def __len__(self) -> int:
-        return self._count
+        return self.count
 
     def __iter__(self) -> Iterator[PolledTask]:
         for queue in self._queues.values():
@@ -115,12 +116,13 @@ class PollSchedule:
 
     def get(self, kind: TaskKind[..., Any], id: str) -> PolledTask | None:
         """Return the polled task of this id, None if it is not polled."""
-        return self.find(kind.name, id)
+        queue = self._queues.get(kind.name)
+        return None if queue is None else queue.polled_tasks.get(id)
 
     def find(self, kind: str, id: str) -> PolledTask | None:
         """Return the polled task of this id, by the name of its kind."""
         queue = self._queues.get(kind)
-        return queue.polled_tasks.get(id) if queue else None
+        return None if queue is None else queue.polled_tasks.get(id)
 
     def add(
         self,
@@ -142,7 +144,7 @@ class PollSchedule:
             queue = self._queues[kind.name] = KindQueue(kind)
         polled = PolledTask(kind, id, due_at, now, hinted=hinted, had_time_for_event=due_at > now)
         queue.polled_tasks[id] = polled
-        self._count += 1
+        self.count += 1
         self.set_webhook_id(polled, webhook_id)
         queue.push(polled)
         return polled
@@ -165,7 +167,7 @@ class PollSchedule:
         queue.needs_detail_count -= polled.needs_detail
         queue.webhook_backed_count -= polled.webhook_backed
         queue.delegated_count -= polled.delegated
-        self._count -= 1
+        self.count -= 1
         if polled.webhook_id is not None:
             named = self._tasks_by_webhook_id[polled.webhook_id]
             named.remove(polled)
@@ -175,7 +177,8 @@ class PollSchedule:
             del self._queues[polled.kind.name]
         else:
             queue.drop_stale_entries()
-        self.on_dropped(polled)
+        if self.on_dropped is not None:
+            self.on_dropped(polled)
 
     def delegate(self, polled: PolledTask, now: float) -> None:
         """Let the leader poll the task; this client polls it only after a long silence."""
@@ -194,8 +197,7 @@ class PollSchedule:
 
     def reported_by_leader(self, polled: PolledTask, now: float) -> None:
         """The leader reported the task as not finished."""
-        self._reset_errors(polled, now)
-        polled.not_found_count = 0
+        self._reset_failures(polled, now)
         polled.had_time_for_event = True
         self._reschedule(polled, now + DELEGATED_POLL_INTERVAL)
 
@@ -268,18 +270,25 @@ class PollSchedule:
         self._follow_up_requests = []
         queues = list(self._queues.values())
         while queues and len(requests) < max_requests:
-            queues = [queue for queue in queues if queue.has_due(now)]
-            requests += [
-                self._next_request(queue, now) for queue in queues[: max_requests - len(requests)]
-            ]
+            with_due: list[KindQueue] = []
+            for queue in queues:
+                first = queue.first()
+                if first is not None and first.due_at <= now and len(requests) < max_requests:
+                    requests.append(self._next_request(queue, now))
+                    with_due.append(queue)
+            queues = with_due
         return requests
 
     def next_wake(self) -> float | None:
         """Return when `plan` has something to do next, None while all tasks are in flight."""
         if self._follow_up_requests:
             return float("-inf")
-        firsts = (queue.first() for queue in self._queues.values())
-        return min((w.due_at for w in firsts if w is not None), default=None)
+        due_at: float | None = None
+        for queue in self._queues.values():
+            first = queue.first()
+            if first is not None and (due_at is None or first.due_at < due_at):
+                due_at = first.due_at
+        return due_at
 
     def interval(self, *, webhook_backed: bool = False) -> float:
         """Return the current interval between two polls of a task (s).
@@ -314,8 +323,7 @@ class PollSchedule:
 
     def record_unfinished(self, polled: PolledTask, request: PollRequest, now: float) -> None:
         """The response contained the record, and it is not terminal: poll again later."""
-        self._reset_errors(polled, now)
-        polled.not_found_count = 0
+        self._reset_failures(polled, now)
         if request.confirms_absence:  # the list shows a task that the other modes do not
             others = [mode for mode in PollMode if mode is not PollMode.LIST]
             self._queues[polled.kind.name].disabled_until.update(
@@ -331,8 +339,7 @@ class PollSchedule:
 
     def record_inconclusive(self, polled: PolledTask, request: PollRequest, now: float) -> None:
         """The response is valid but cannot tell whether the service knows the task: poll again."""
-        self._reset_errors(polled, now)
-        polled.not_found_count = 0
+        self._reset_failures(polled, now)
         self._requeue_after_interval(polled, request, now)
 
     def record_absent(self, polled: PolledTask, request: PollRequest, now: float) -> MissOutcome:
@@ -341,7 +348,7 @@ class PollSchedule:
         After a shared request the task is polled by detail, at once. It is given up once several
         consecutive responses, spread over some minutes, did not know it and the list confirms that.
         """
-        self._reset_errors(polled, now)
+        polled.error_count, polled.last_error, polled.last_success_at = 0, None, now
         if request.confirms_absence:
             return MissOutcome.GIVE_UP
         if request.mode is not PollMode.DETAIL and self._queues[polled.kind.name].can_poll_detail:
@@ -505,9 +512,9 @@ class PollSchedule:
                 polled.due_at = now + step * index
                 queue.push(polled)
 
-    def _reset_errors(self, polled: PolledTask, now: float) -> None:
-        polled.error_count, polled.last_error = 0, None
-        polled.last_success_at = now
+    def _reset_failures(self, polled: PolledTask, now: float) -> None:
+        polled.error_count = polled.not_found_count = 0
+        polled.last_error, polled.last_success_at = None, now
 
     def _poll_by_detail(self, polled: PolledTask, now: float) -> None:
         polled.absent_count += 1
@@ -538,7 +545,7 @@ class PollSchedule:
             if request.interval is None:
                 request.interval = self.interval()
             interval = request.interval
-            if polled.webhook_backed:
+            if polled.webhook_id is not None and polled.webhook_backed:
                 interval *= self._webhook_factor
         self._requeue(polled, max(request.planned_at + interval, now + interval / 4))
 
@@ -554,7 +561,3 @@ class PollSchedule:
         if not polled.in_flight:
             polled.due_at = due_at
             self._queues[polled.kind.name].push(polled)
-
-
-def _ignore_dropped(_: PolledTask) -> None:
-    """Default of ``on_dropped``: nothing has to be notified."""

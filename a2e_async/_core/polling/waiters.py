@@ -33,41 +33,6 @@ class OnTaskEnded(Protocol):
     def __call__(self, kind: TaskKind[..., Any], id: str, *, end_was_observed: bool) -> None: ...
 
 
-class DeadlineHeap:
-    """Waiters ordered by deadline. The waiters are the heap entries themselves, to save memory."""
-
-    def __init__(self) -> None:
-        self._heap: list[Waiter] = []
-
-    def __len__(self) -> int:
-        return len(self._heap)
-
-    def add(self, waiter: Waiter) -> None:
-        """Add a waiter that is not in the heap."""
-        heapq.heappush(self._heap, waiter)
-
-    def pop_expired(self, now: float) -> Waiter | None:
-        """Remove and return a waiter whose deadline has passed, None if there is none."""
-        first = self.first()
-        if first is None or first.deadline > now:
-            return None
-        return heapq.heappop(self._heap)
-
-    def first(self) -> Waiter | None:
-        """Return the waiter with the earliest deadline."""
-        while self._heap and self._heap[0].future.done():
-            heapq.heappop(self._heap)
-        return self._heap[0] if self._heap else None
-
-    def drop_resolved(self, waiter_count: int) -> None:
-        """Drop resolved waiters once they outnumber the others: each keeps its task alive."""
-        if not waiter_count:
-            self._heap.clear()
-        elif len(self._heap) > 64 and len(self._heap) > 4 * waiter_count:
-            self._heap = [waiter for waiter in self._heap if not waiter.future.done()]
-            heapq.heapify(self._heap)
-
-
 class WaiterRegistry:
     """Attaches waiters to the tasks of a schedule and resolves them by the records that arrive.
 
@@ -79,7 +44,8 @@ class WaiterRegistry:
         """Called for each remote task that has ended, or that is no longer polled."""
         self._schedule = schedule
         self._emitter = emitter
-        self._deadlines = DeadlineHeap()
+        self._deadlines: list[Waiter] = []
+        """Heap of the waiters that have a deadline. The entries are the waiters, to save memory."""
         self._waiter_count = 0
 
     def add(self, waiter: Waiter, polled_tasks: list[PolledTask]) -> None:
@@ -88,7 +54,7 @@ class WaiterRegistry:
             polled.waiters += (waiter,)
         self._waiter_count += 1
         if waiter.deadline < math.inf:
-            self._deadlines.add(waiter)
+            heapq.heappush(self._deadlines, waiter)
 
     def remove(self, waiter: Waiter) -> None:
         """Remove a waiter; a polled task without waiters is dropped."""
@@ -102,7 +68,12 @@ class WaiterRegistry:
             if not polled.in_flight:
                 self.drop_if_unused(polled)
         self._waiter_count -= 1
-        self._deadlines.drop_resolved(self._waiter_count)
+        # Drop resolved waiters once they outnumber the others: each keeps its task alive.
+        if not self._waiter_count:
+            self._deadlines.clear()
+        elif len(self._deadlines) > 64 and len(self._deadlines) > 4 * self._waiter_count:
+            self._deadlines = [waiter for waiter in self._deadlines if not waiter.future.done()]
+            heapq.heapify(self._deadlines)
 
     def drop_if_unused(self, polled: PolledTask) -> None:
         """Stop polling if no local or remote waiter remains."""
@@ -124,23 +95,26 @@ class WaiterRegistry:
 
     def next_deadline(self) -> float | None:
         """Return the next time at which `expire` has something to do."""
-        first = self._deadlines.first()
-        return None if first is None else first.deadline
+        heap = self._deadlines
+        while heap and heap[0].future.done():
+            heapq.heappop(heap)
+        return heap[0].deadline if heap else None
 
     def expire(self, now: float, *, rate_limited: bool) -> None:
         """Poll tasks of expired waiters one last time, then end these waits.
 
         ``rate_limited``: the service asked for a pause, so no poll can be made.
         """
-        while (waiter := self._deadlines.pop_expired(now)) is not None:
+        while (deadline := self.next_deadline()) is not None and deadline <= now:
+            waiter = heapq.heappop(self._deadlines)
             if waiter.last_poll or rate_limited:
                 waiter.resolve(self._timeout_error(waiter))
                 continue
             # The last poll may take `LAST_POLL_TIMEOUT` seconds; then the waiter expires for good.
             waiter.last_poll = True
             waiter.deadline = now + LAST_POLL_TIMEOUT
-            self._deadlines.add(waiter)
-            for id in waiter.unfinished_ids:
+            heapq.heappush(self._deadlines, waiter)
+            for id in waiter.task._unfinished_ids:
                 polled = self._schedule.get(waiter.task.kind, id)
                 if polled is not None:
                     self._schedule.poll_now(polled, now)
@@ -153,25 +127,20 @@ class WaiterRegistry:
 
     # -- ends ------------------------------------------------------------------------------
 
-    def deliver(self, polled: PolledTask, record: Record, now: float) -> None:
-        """Pass a record to all waiters of its task."""
-        changed: dict[Task[Any], bool] = {}
-        announced: set[tuple[str, ...]] = set()
-        ended = polled.kind.is_final(record)
+    def deliver(self, polled: PolledTask, record: Record, now: float, *, ended: bool) -> None:
+        """Pass a record to all waiters of its task; ``ended`` if it is the final one."""
+        changed: list[Task[Any]] = []
+        announced: list[tuple[str, ...]] = []
         for waiter in polled.waiters:
             task = waiter.task
-            if task not in changed:
-                before = task._last_polled_at
-                changed[task] = task._observe(record, now)
-                is_first_report = (
-                    changed[task] and not waiter.internal and task.ids not in announced
-                )
+            before = task._last_polled_at
+            if task._observe(record, now):
+                changed.append(task)
+                is_first_report = not waiter.internal and task.ids not in announced
                 if self._emitter is not None and is_first_report:
-                    announced.add(task.ids)  # one event a task, however many handles it has
+                    announced.append(task.ids)  # one event a task, however many handles it has
                     self._emitter.record_changed(task, record, before, now)
-            if ended:
-                waiter.unfinished_ids = tuple(id for id in waiter.unfinished_ids if id != polled.id)
-            if not waiter.unfinished_ids or (waiter.any_change and changed[task]):
+            if not task._unfinished_ids or (waiter.any_change and task in changed):
                 waiter.resolve()
             elif waiter.last_poll and not ended:
                 waiter.resolve(self._timeout_error(waiter))
@@ -234,7 +203,7 @@ class WaiterRegistry:
     def _timeout_error(self, waiter: Waiter) -> TaskTimeout:
         kind = waiter.task.kind
         return timeout_error(
-            waiter.task, (self._schedule.get(kind, id) for id in waiter.unfinished_ids)
+            waiter.task, (self._schedule.get(kind, id) for id in waiter.task._unfinished_ids)
         )
 
 

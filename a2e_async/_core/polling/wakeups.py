@@ -41,14 +41,17 @@ class Wakeups:
         self._has_webhooks = has_webhooks
         self._recent_events = RecentEvents()
         self._stop_listening: Callable[[], None] | None = None
+        self.should_listen: bool = journal is not None
+        """There is a journal, and its changes are not listened to yet."""
         self._listening_since = float("-inf") if journal is None else float("inf")
 
     def listen(self) -> None:
-        """Start listening to the journal changes of other clients, if not started yet."""
+        """Start listening to the journal changes of other clients, if it `should_listen`."""
         if self._journal is not None and self._stop_listening is None:
             with suppress(JournalError):  # polling works without it; the next write reports it
                 self._stop_listening = self._journal.watch_all(self._entry_changed)
                 self._listening_since = asyncio.get_running_loop().time()
+                self.should_listen = False
 
     def close_if_idle(self) -> None:
         """Stop listening when there are no waiters, unless webhook events are expected."""
@@ -60,6 +63,7 @@ class Wakeups:
         if self._stop_listening is not None:
             self._stop_listening()
             self._stop_listening, self._listening_since = None, float("inf")
+            self.should_listen = True
 
     def webhook_event(self, webhook_id: str) -> bool:
         """Handle a webhook event of a start; return False if one arrived just before."""
@@ -84,10 +88,9 @@ class Wakeups:
 
     def first_poll(self, task: "Task[Any]", now: float) -> tuple[float, bool]:
         """Return when a new waiter polls first, and whether an event has reported the end."""
-        last_poll, last_event = (
-            task._last_polled_at,
-            self._recent_events.last_received_at(task._webhook_token_id),
-        )
+        last_poll, last_event = task._last_polled_at, None
+        if task._webhook_token_id is not None:
+            last_event = self._recent_events.last_received_at(task._webhook_token_id)
         if last_poll is None:
             return now, last_event is not None
         if last_event is not None and (last_event >= last_poll or last_poll == task._created_at):

@@ -115,7 +115,7 @@ class StartRegistry:
         """Running searches for tasks that a start response left out."""
         self._run_tasks: set[asyncio.Task[Task[Any]]] = set()
         self._attempts: set[StartAttempt] = set()
-        self._unclaimed: dict[str, Task[Any]] = {}
+        self._unclaimed = services.unclaimed
         self._unknown_starts: list[Recovery] = []
         self._attempts_by_key: dict[str, StartAttempt] = {}
         self._closed = poller.loop_affinity.closed
@@ -134,10 +134,6 @@ class StartRegistry:
         """How many starts and searches for lost starts are in progress."""
         return len(self._run_tasks) + len(self._background_searches)
 
-    def unclaimed(self) -> tuple[Task[Any], ...]:
-        """Return paid tasks without a caller: it was cancelled, or dropped the handle unused."""
-        return tuple(self._unclaimed.values())
-
     def unknown(self) -> tuple[Recovery, ...]:
         """Return starts whose outcome is unknown and whose callers were cancelled."""
         return tuple(self._unknown_starts)
@@ -146,10 +142,6 @@ class StartRegistry:
         """Keep a task whose handle was garbage collected before anyone used it."""
         if not self._closed:
             self._unclaimed[_task_ref(task)] = task
-
-    def mark_claimed(self, task: Task[Any]) -> None:
-        """Remove a task from the unclaimed ones: a caller has it now."""
-        self._unclaimed.pop(_task_ref(task), None)
 
     def add_unclaimed(self, task: Task[Any]) -> None:
         """Keep a task whose caller was cancelled before it received the handle."""
@@ -458,7 +450,7 @@ class StartRegistry:
             # A pooled connection keeps the context of the request that opened it, and through it
             # this attempt. Without this the task would live as long as the connection.
             attempt.run_task = attempt.task = None
-        self.mark_claimed(task)
+        self._unclaimed.pop(_task_ref(task), None)  # a caller has it now
         task._unclaimed_on_gc = True
         return task
 

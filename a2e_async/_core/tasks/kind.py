@@ -22,7 +22,7 @@ from a2e_async._core.schema.inputs import (
 from a2e_async._core.schema.json_guard import check_body
 from a2e_async._core.schema.record_decoder import RecordDecoder
 from a2e_async._core.schema.untyped_input import UntypedInput, untyped_field
-from a2e_async._core.typeguards import FAILURE_TEXT_FIELDS, is_list
+from a2e_async._core.typeguards import FAILURE_TEXT_FIELDS
 from a2e_async.errors import InvalidInput
 from a2e_async.models import MediaType, Record, Status
 
@@ -327,9 +327,11 @@ class TaskKind(Generic[InputsP, RecordT]):
             return self._completion_attribute is None or bool(
                 getattr(record, self._completion_attribute)
             )
-        # A list with entries other than URLs was kept in `extra`: a result is missing.
-        partly = any(is_list(record.extra.get(result.field)) for result in self.outputs)
-        return bool(record.outputs) and not partly
+        for result in self.outputs:
+            # A list with entries other than URLs was kept in `extra`: a result is missing.
+            if isinstance(record.extra.get(result.field), list):
+                return False
+        return bool(record.outputs)
 
     @cached_property
     def _completion_attribute(self) -> str | None:

@@ -54,8 +54,9 @@ class TaskServices(Protocol):
         """The tenant that the tasks belong to, see `A2E.for_caller`."""
         ...
 
-    def mark_claimed(self, task: "Task[Any]") -> None:
-        """Note that a caller has the task."""
+    @property
+    def unclaimed(self) -> "dict[str, Task[Any]]":
+        """Paid tasks without a caller, by ref: whoever waits for one claims it."""
         ...
 
     def on_handle_dropped(self, task: "Task[Any]") -> None:
@@ -94,6 +95,7 @@ class Task(NotCopyable, Generic[R]):
         "_services",
         "_start_price",
         "_unclaimed_on_gc",
+        "_unfinished_ids",
         "_webhook_token_id",
         "ids",
         "key",
@@ -126,10 +128,12 @@ class Task(NotCopyable, Generic[R]):
         self._services = services
         self._parts: tuple[R | None, ...] = ()
         """The last known record of each id, in the order of the ids; empty before the first one."""
+        self._unfinished_ids: tuple[str, ...] = ids
+        """Ids of the remote tasks that are not known to have ended."""
         self._merged_record: R | None = None
         for record in records:
             if record.id in ids:
-                self._set_part(ids.index(record.id), record)
+                self._set_part(ids.index(record.id), record, final=kind.is_final(record))
         self._start_price = parse_price(self.record.coins) if self.record else None
 
     def __repr__(self) -> str:
@@ -198,33 +202,31 @@ class Task(NotCopyable, Generic[R]):
         begun = self._handle_created_at if created is None else created.timestamp()
         return max(0.0, wall_time() - begun)
 
-    @property
-    def _unfinished_ids(self) -> tuple[str, ...]:
-        """Ids of the remote tasks that are not known to have ended."""
-        if not any(self._parts):
-            return self.ids
-        seen = zip(self.ids, self._parts, strict=True)
-        is_final = self.kind.is_final
-        return tuple(id for id, part in seen if part is None or not is_final(part))
-
     def _observe(self, record: Record, now: float) -> bool:
         """Store a polled record (called by the poller); return False if it changes nothing."""
         index = self.ids.index(record.id)
         before = self._parts[index] if self._parts else None
         self._last_polled_at = now
-        is_final = self.kind.is_final
         if before is record or before == record:
             return False
-        if before is not None and is_final(before) and not is_final(record):
-            return False
-        self._set_part(index, record)  # type: ignore[arg-type]  # the poller decodes it by this kind
+        final = self.kind.is_final(record)
+        if not final and record.id not in self._unfinished_ids:
+            return False  # an outdated version of a record that was final
+        self._set_part(index, record, final=final)  # type: ignore[arg-type]  # the poller decodes it by this kind
         return True
 
-    def _set_part(self, index: int, record: R) -> None:
+    def _set_part(self, index: int, record: R, *, final: bool) -> None:
+        if len(self.ids) == 1:
+            self._parts, self._merged_record = (record,), record
+            if final:
+                self._unfinished_ids = ()
+            return
         parts = list(self._parts or (None,) * len(self.ids))
         parts[index] = record
         self._parts = tuple(parts)
         self._merged_record = None
+        if final:
+            self._unfinished_ids = tuple(id for id in self._unfinished_ids if id != record.id)
 
     # -- with I/O --------------------------------------------------------------------------
 
@@ -237,11 +239,10 @@ class Task(NotCopyable, Generic[R]):
         without its result two minutes later), `TaskGone`, `ClientClosed`, or `AuthenticationError`
         and `PermissionDenied` if the API itself refuses.
         """
-        self._services.mark_claimed(self)
-        deadline = self._deadline(timeout)
+        deadline = self._claim(timeout)
         poller = self._services.poller
         try:
-            while not self.done:
+            while self._unfinished_ids:
                 # The same as `Poller.wait`, inlined: its coroutine frame would use more memory than
                 # the rest of a wait.
                 wait = poller.add_waiter(self, deadline=deadline)
@@ -267,8 +268,7 @@ class Task(NotCopyable, Generic[R]):
         A failed task is yielded like any other, a completed one once its result is available.
         Raises the same errors as `wait`, except `TaskFailed`.
         """
-        self._services.mark_claimed(self)
-        deadline = self._deadline(timeout)
+        deadline = self._claim(timeout)
         yielded: R | None = None
         while True:
             record = self.record
@@ -334,7 +334,10 @@ class Task(NotCopyable, Generic[R]):
             # A task that was reported missing may reappear.
             self._end_recorded = record is not None
 
-    def _deadline(self, timeout: float | None) -> float:
+    def _claim(self, timeout: float | None) -> float:
+        """Note that the task has a caller, and return the time of the loop until it waits."""
+        if unclaimed := self._services.unclaimed:
+            unclaimed.pop(self.kind.ref(self.ids), None)
         seconds = self.kind.default_timeout if timeout is None else timeout
         if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds >= 0:
             raise InvalidInput("timeout must be a number of seconds, 0 or more.", field="timeout")

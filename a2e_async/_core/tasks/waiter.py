@@ -18,8 +18,6 @@ class Waiter:
     task: "Task[Any]"
     future: "asyncio.Future[None]"
     deadline: float
-    unfinished_ids: tuple[str, ...]
-    """Ids whose final record was not seen yet."""
     any_change: bool
     """Resolve at the first changed record, not only at the end."""
     internal: bool = False

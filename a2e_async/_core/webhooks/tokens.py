@@ -93,6 +93,6 @@ class RecentEvents:
             self._received_at.popitem(last=False)
         return True
 
-    def last_received_at(self, webhook_id: str | None) -> float | None:
+    def last_received_at(self, webhook_id: str) -> float | None:
         """Return when the last event of this webhook id arrived, None if none did."""
-        return None if webhook_id is None else self._received_at.get(webhook_id)
+        return self._received_at.get(webhook_id)
