@@ -39,6 +39,9 @@ class EventLoopThread:
     """The event loop thread of one blocking client, usable from any thread.
 
     The first call starts the thread.
+
+    Created by `blocking` for one client and shared by its wrappers; any thread may call it, and a
+    lock guards what it changes. It lives until `close`, at the latest until the program ends.
     """
 
     def __init__(self, client: A2E) -> None:

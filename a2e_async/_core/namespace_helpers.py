@@ -96,6 +96,8 @@ class ResponseFields:
     """Reads one JSON object of a response; a value of an unexpected type counts as missing.
 
     `unread` returns the fields that were not read, so that no information is lost.
+
+    Created for one response by its reader.
     """
 
     def __init__(self, raw: Mapping[str, Any]) -> None:

@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class CommandContext:
-    """The flags, printer and client of one command, and what must be reported if it ends early."""
+    """The flags, printer and client of one command, and what must be reported if it ends early.
+
+    Created by the runner for one command; changed by the command and by its client's events.
+    """
 
     flags: OutputFlags
     printer: Printer

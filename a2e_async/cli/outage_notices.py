@@ -22,7 +22,10 @@ def report_outages(context: CommandContext) -> Generator[None]:
 
 @define(kw_only=True, eq=False)
 class OutageListener:
-    """Listens to the client's events. ``failing`` is true from an outage to the next answer."""
+    """Listens to the client's events. ``failing`` is true from an outage to the next answer.
+
+    Created for one command; changed by its client's events alone.
+    """
 
     context: CommandContext
     failing: bool = False

@@ -36,7 +36,10 @@ _Handler = Callable[[int, FrameType | None], Any]
 
 @define(eq=False)
 class SignalHandler:
-    """Handles the signals of one command: the first cancels its work, the second aborts it."""
+    """Handles the signals of one command: the first cancels its work, the second aborts it.
+
+    Created for one command; changed by the start of its run and by signals.
+    """
 
     number: int | None = None
     """The first signal that was received."""

@@ -120,7 +120,10 @@ def _with_tool_errors(method: Callable[P, Coroutine[Any, Any, ToolResult]]) -> C
 
 
 class _Tools:
-    """The tools that an agent can call; it reads their docstrings."""
+    """The tools that an agent can call; it reads their docstrings.
+
+    Created by `make_server` and changed by the agent's calls; lives as long as the server.
+    """
 
     def __init__(
         self, a2e: A2E, journal: Journal, out: Path, files: Path | None, budget: Budget | None

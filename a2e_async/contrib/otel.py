@@ -80,7 +80,10 @@ def instrument(
 
 @define(eq=False)
 class _TaskSpan:
-    """The open span of a task. ``awaits_price``: started here, and its price is not known yet."""
+    """The open span of a task. ``awaits_price``: started here, and its price is not known yet.
+
+    Created, changed and ended by `_Instrumentation` alone.
+    """
 
     span: Span
     kind: str
@@ -88,7 +91,10 @@ class _TaskSpan:
 
 
 class _Instrumentation:
-    """Creates spans and metrics from events; called with each event."""
+    """Creates spans and metrics from events; called with each event.
+
+    Created for one client, whose events alone change it; lives as long as the client.
+    """
 
     def __init__(self, tracer: trace.Tracer, meter: metrics.Meter, max_spans: int) -> None:
         self._tracer = tracer

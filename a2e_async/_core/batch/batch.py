@@ -446,7 +446,10 @@ def is_done_and_saved(entry: Entry, download_to: Path | None) -> bool:
 
 
 class _JobSource(Generic[R]):
-    """The jobs of any iterable, one at a time; reads a job only when it can be started."""
+    """The jobs of any iterable, one at a time; reads a job only when it can be started.
+
+    Created for one batch; only the batch reads it.
+    """
 
     def __init__(self, jobs: "Iterable[PreparedJob[R]] | AsyncIterable[PreparedJob[R]]") -> None:
         self.exhausted = False

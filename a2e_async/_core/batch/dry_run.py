@@ -38,7 +38,10 @@ MAX_CACHED_PRICES: Final = 10_000
 
 @define(kw_only=True, eq=False)
 class DryRunPlanner:
-    """Plans what a run would do with each job, without changing the budgets."""
+    """Plans what a run would do with each job, without changing the budgets.
+
+    Created for one dry run; it changes only its prices and its copies of the budgets.
+    """
 
     services: BatchServices
     retry_failed: int

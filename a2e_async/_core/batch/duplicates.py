@@ -16,6 +16,8 @@ class DuplicateStore:
     """Counts of keys and their first values, in a temporary SQLite database.
 
     A batch may have millions of jobs: beyond SQLite's page cache the data is on disk.
+
+    Created for one pass over a batch's jobs, which alone writes it and closes it.
     """
 
     def __init__(self) -> None:

@@ -42,7 +42,10 @@ def content_encodings(header: str | None) -> tuple[str, ...]:
 
 
 class ContentDecoder:
-    """Decode one encoding. ``active`` is False once the bytes turned out not to be encoded."""
+    """Decode one encoding. ``active`` is False once the bytes turned out not to be encoded.
+
+    Created by a download for each encoding of a response; lives as long as that response.
+    """
 
     def __init__(self, coding: str) -> None:
         self.active = True

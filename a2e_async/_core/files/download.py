@@ -49,6 +49,8 @@ class FileSession:
     At most ``max_parallel`` transfers run at once. A response without a byte for
     ``stall_timeout`` seconds fails. Nothing is opened before the first use, which binds the
     session to the running event loop.
+
+    Created once per client, which alone closes it; changed on the client's event loop only.
     """
 
     max_parallel: int = 8
@@ -280,7 +282,10 @@ def _redirect_error(url: str, where: str, status: int | None = None) -> Transfer
 
 @define(eq=False)
 class _WriteBehind:
-    """Write-behind: one disk write at a time while the caller keeps reading."""
+    """Write-behind: one disk write at a time while the caller keeps reading.
+
+    Created by the downloader for one file; only its transfer uses it.
+    """
 
     files: FileSession
     _running: "asyncio.Future[None] | None" = field(init=False, default=None)
@@ -303,6 +308,8 @@ class Downloader:
 
     ``renew_url`` requests a fresh URL of an output from the service when the store refuses the
     old one.
+
+    Created once per client; nothing changes after that.
     """
 
     files: FileSession

@@ -96,6 +96,8 @@ class HttpDownload:
     returned before are void. Without it, bytes that a server without range support sends again
     are skipped, and a file that has changed is an error. ``target`` is the name of the local
     file, if already known.
+
+    Created for one transfer, which alone reads it; lives until that ends or is closed.
     """
 
     files: "FileSession"
@@ -528,7 +530,10 @@ class HttpDownload:
 
 @define(eq=False, repr=False)
 class ChunkIterator:
-    """Iterates over a download. Not a generator, whose clean-up would run at an unknown time."""
+    """Iterates over a download. Not a generator, whose clean-up would run at an unknown time.
+
+    Created for one `Output.open`; belongs to the caller that iterates it.
+    """
 
     _source: HttpDownload
 

@@ -215,7 +215,10 @@ class FileChangedError(OSError):
 
 @define(eq=False)
 class UploadSource:
-    """The bytes to send. All methods block; a lock makes `close` wait for a running read."""
+    """The bytes to send. All methods block; a lock makes `close` wait for a running read.
+
+    Created by the uploader for one upload, which closes it.
+    """
 
     upload: LocalUpload
     failure: str | None = field(init=False, default=None)

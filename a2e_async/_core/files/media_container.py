@@ -16,7 +16,10 @@ _HEAVY: Final = frozenset(b"moov mdat moof".split())
 
 
 class CompletenessChecker:
-    """Checks one file: `feed` it all bytes in order, then call `completeness`."""
+    """Checks one file: `feed` it all bytes in order, then call `completeness`.
+
+    Created by a download for its file and fed by it alone.
+    """
 
     def __init__(self) -> None:
         self.position: int = 0

@@ -73,7 +73,11 @@ class _UploadUrl:
 
 @define(eq=False, repr=False)
 class _UploadState:
-    """The state of one content: its upload URL, and its public URL once uploaded."""
+    """The state of one content: its upload URL, and its public URL once uploaded.
+
+    Created and changed by the `Uploader` alone; lives until its URLs have expired or the client is
+    closed.
+    """
 
     lock: asyncio.Lock = field(factory=asyncio.Lock)
     presigning: "asyncio.Task[_UploadUrl] | None" = None
@@ -91,6 +95,8 @@ class Uploader:
     It runs in a separate task, so that its response is kept even if the caller is cancelled.
     ``records`` stores the uploads of all clients of the account. ``clock`` returns wall-clock
     seconds.
+
+    Created once per client, which closes it; changed on the client's event loop only.
     """
 
     files: FileSession
@@ -314,7 +320,10 @@ class Uploader:
 
 @define(eq=False)
 class _UploadBody:
-    """The request body. Each iteration starts from the beginning, since aiohttp may resend it."""
+    """The request body. Each iteration starts from the beginning, since aiohttp may resend it.
+
+    Created for one upload; read by aiohttp.
+    """
 
     _uploader: Uploader
     _prepared: LocalUpload

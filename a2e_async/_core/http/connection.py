@@ -23,7 +23,10 @@ _orphans: list[aiohttp.ClientSession] = []
 
 
 class SessionHolder:
-    """Creates, hands out and closes the aiohttp session. Constructed without I/O or a loop."""
+    """Creates, hands out and closes the aiohttp session. Constructed without I/O or a loop.
+
+    Created and closed by the `ApiSession`; changed on the client's event loop only.
+    """
 
     def __init__(
         self, base_url: str, headers: Mapping[str, str], *, trust_env: bool, proxy: str | None

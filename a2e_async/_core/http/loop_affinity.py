@@ -108,7 +108,10 @@ def closed_before_sent_error(what: Literal["start", "call"]) -> ClientClosed:
 
 
 class CancellableSleep:
-    """Sleeps that end early, with an error, when the client is closed."""
+    """Sleeps that end early, with an error, when the client is closed.
+
+    Created by the `ApiSession`, which ends all sleeps when it is closed.
+    """
 
     def __init__(self) -> None:
         self.pending: set[asyncio.Future[None]] = set()

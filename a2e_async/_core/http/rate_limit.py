@@ -76,7 +76,10 @@ class TokenBucket(Protocol):
 
 
 class GcraBucket:
-    """GCRA without a clock of its own. ``rate`` per second; None or inf: no limit."""
+    """GCRA without a clock of its own. ``rate`` per second; None or inf: no limit.
+
+    Created by a rate limiter, which is the only one to take from it.
+    """
 
     __slots__ = ("_tat", "burst", "interval")
 
@@ -136,6 +139,9 @@ class RateLimiter:
     """Limits a client to ``rate`` requests per second, with ``burst`` at once.
 
     ``clock`` must be the running loop's time (the default).
+
+    Created once per client (by the journal, if that shares a rate); changed by the client's
+    requests, on its event loop only; failed for good by the session when that is closed.
     """
 
     def __init__(
@@ -322,6 +328,9 @@ class ConnectionLimiter:
 
     A start may take minutes to return. The share reserves connections for polls, so that results
     are noticed while many starts are in flight.
+
+    Created once per client; changed by its requests, on its event loop only; failed for good by the
+    session when that is closed.
     """
 
     def __init__(self, limit: int, start_share: float = 0.75) -> None:

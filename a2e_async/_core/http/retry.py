@@ -139,6 +139,8 @@ class RetryBudget:
     """Token bucket for the retries of a client; successful calls refill it.
 
     The numbers are those of botocore's standard retry mode.
+
+    Created by the `ApiSession` and changed by its requests; lives as long as the session.
     """
 
     capacity: int = 500
@@ -176,7 +178,10 @@ class RetryBudget:
 
 @define
 class RetryPlanner:
-    """Plans the retries of one call. ``rng`` returns numbers in [0, 1)."""
+    """Plans the retries of one call. ``rng`` returns numbers in [0, 1).
+
+    Created by the `ApiSession` at the first failed attempt of a call; belongs to that call.
+    """
 
     policy: RetryPolicy
     safety: RetrySafety

@@ -8,7 +8,10 @@ _LINE_END: Final = re.compile(rb"\r\n|\n|\r")
 
 
 class SseParser:
-    """Splits a byte stream into events. ``pending``: bytes of the incomplete event."""
+    """Splits a byte stream into events. ``pending``: bytes of the incomplete event.
+
+    Created for one response and fed by its reader alone.
+    """
 
     __slots__ = ("_data", "_event", "_rest", "pending")
 

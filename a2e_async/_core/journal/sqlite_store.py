@@ -78,7 +78,10 @@ class AccountScope:
 
 @define(eq=False)
 class StoreOperation(Generic[T]):
-    """One operation and its outcome: ``error`` or else ``result``."""
+    """One operation and its outcome: ``error`` or else ``result``.
+
+    Created by the journal for one call; the writer thread sets the outcome.
+    """
 
     execute: "Callable[[SqliteStore], T]"
     writes: bool
@@ -88,7 +91,10 @@ class StoreOperation(Generic[T]):
 
 @define(eq=False)
 class SqliteStore:
-    """One connection to the file. Use `SqliteStore.open`."""
+    """One connection to the file. Use `SqliteStore.open`.
+
+    Created, used and closed by the `WriterThread` alone.
+    """
 
     path: Path
     owner: str

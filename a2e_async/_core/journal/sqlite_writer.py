@@ -97,6 +97,9 @@ class WriterThread:
 
     It has no reference to the journal object, so that garbage collection of the journal object
     can stop the thread.
+
+    Created by the journal object at the first use. Callers only add to its queue and its listeners;
+    everything else is changed by the thread itself, until it is stopped.
     """
 
     path: Path

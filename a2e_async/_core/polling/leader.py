@@ -39,7 +39,10 @@ RESIGN_AFTER_FAILURES: Final = 3
 
 @define(eq=False)
 class _PendingIds:
-    """Ids to send, by the names of their kinds, in order."""
+    """Ids to send, by the names of their kinds, in order.
+
+    Created and emptied by `LeaderPolling` alone.
+    """
 
     by_kind: dict[str, dict[str, bool]] = field(factory=dict[str, dict[str, bool]])
 
@@ -66,6 +69,9 @@ class LeaderPolling:
     a record as the service returned it, and returns whether it could be decoded. ``drop_if_unused``
     drops a task without waiters. ``wake`` makes the poller read its schedule; ``ensure_running``
     starts the poller if it is idle.
+
+    Created by the `Poller`, whose schedule it changes; used on the client's event loop only, until
+    the poller closes it.
     """
 
     def __init__(

@@ -40,7 +40,10 @@ class MissOutcome(StrEnum):
 
 @define(eq=False)
 class Follower:
-    """Another client that waits for this task, and what it was last sent."""
+    """Another client that waits for this task, and what it was last sent.
+
+    Created and changed by `LeaderPolling` alone; lives as long as that client waits.
+    """
 
     wants_every_change: bool
     """It wants every change, not only status changes."""
@@ -108,7 +111,10 @@ class PolledTask:
 
 @define(eq=False)
 class PollRequest:
-    """A poll request to send now, and the tasks that it covers."""
+    """A poll request to send now, and the tasks that it covers.
+
+    Created by the `PollSchedule` for one poll, which the poller sends.
+    """
 
     kind: TaskKind[..., Any]
     mode: PollMode
@@ -124,7 +130,10 @@ class PollRequest:
 
 @define(eq=False)
 class KindQueue:
-    """All polled tasks of one kind, ordered by when they are due."""
+    """All polled tasks of one kind, ordered by when they are due.
+
+    Created and changed by the `PollSchedule` alone; lives as long as it does.
+    """
 
     kind: TaskKind[..., Any]
     polled_tasks: dict[str, PolledTask] = field(factory=dict[str, PolledTask])

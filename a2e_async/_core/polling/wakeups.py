@@ -25,6 +25,8 @@ class Wakeups:
 
     ``wake`` makes the poller read its schedule. ``journal`` is the client's, if it has one.
     ``has_webhooks``: webhook events are expected, which can arrive before a waiter exists.
+
+    Owned by the `Poller`, which closes it; changed on the client's event loop only.
     """
 
     def __init__(

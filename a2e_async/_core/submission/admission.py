@@ -43,7 +43,11 @@ So the caller's next try sees the current number of unfinished tasks.
 
 
 class AdmissionControl:
-    """The slots of one client. ``max_unfinished`` limits its unfinished remote tasks."""
+    """The slots of one client. ``max_unfinished`` limits its unfinished remote tasks.
+
+    Created and closed by the client's `StartRegistry`; changed by starts and ends of tasks, on the
+    client's event loop only.
+    """
 
     def __init__(
         self, poller: "Poller", services: TaskServices, max_unfinished: int | None

@@ -42,7 +42,10 @@ class StartStage(Enum):
 
 @define(eq=False)
 class QueuedStart:
-    """One start. It needs ``task_count`` remote tasks under its tenant's ``max_unfinished``."""
+    """One start. It needs ``task_count`` remote tasks under its tenant's ``max_unfinished``.
+
+    Created for one start; its stage is changed by the `FairQueue` alone.
+    """
 
     tenant: str | None
     task_count: int = 1
@@ -55,7 +58,10 @@ T = TypeVar("T", bound=QueuedStart)
 
 @define(eq=False)
 class _TenantQueue(Generic[T]):
-    """One tenant: its queue, its unfinished tasks, and its admitted but unsent starts."""
+    """One tenant: its queue, its unfinished tasks, and its admitted but unsent starts.
+
+    Created, changed and dropped by the `FairQueue` alone.
+    """
 
     waiting: "OrderedDict[T, None]" = field(factory=lambda: OrderedDict[T, None]())
     unfinished: int = 0
@@ -76,6 +82,8 @@ class FairQueue(Generic[T]):
     """The queues of one client. ``max_unfinished`` limits its unfinished remote tasks.
 
     Methods that may make room return the starts that are admitted as a result.
+
+    Owned by `AdmissionControl`, which is the only one to change it.
     """
 
     def __init__(self, max_unfinished: int | None = None) -> None:

@@ -164,7 +164,10 @@ class KnownTaskIds:
 
 @define(eq=False)
 class _Search:
-    """One search for a start, with the future of its caller. Times are event loop times (s)."""
+    """One search for a start, with the future of its caller. Times are event loop times (s).
+
+    Created and changed by `RecoverySearch` alone; lives until its result is known.
+    """
 
     recovery: Recovery
     start_id: StartId
@@ -187,7 +190,10 @@ class _Search:
 
 @define(eq=False)
 class _KindSearches:
-    """The searches in one kind's lists. ``search_added`` is set when a search is added."""
+    """The searches in one kind's lists. ``search_added`` is set when a search is added.
+
+    Created and changed by `RecoverySearch` alone; lives while a search of the kind is running.
+    """
 
     searches: list[_Search]
     search_added: asyncio.Event = field(factory=asyncio.Event)
@@ -197,6 +203,8 @@ class RecoverySearch:
     """Searches for lost starts of one client. ``known_tasks`` has the ids of other starts.
 
     ``wall_clock`` returns seconds since 1970; ``delays`` are the seconds before each scan.
+
+    Created and closed by the client's `StartRegistry`; changed on the client's event loop only.
     """
 
     def __init__(
@@ -391,6 +399,8 @@ class ListScan:
 
     ``clock_offset``: the service's clock minus the local one (s). ``reached_back``: all lists
     were read far enough. ``lists_showing_marks``: the lists with a name that ends with a mark.
+
+    Created and filled by `scan_lists`; lives for one scan.
     """
 
     records: dict[str, RawRecord] = field(factory=dict[str, RawRecord])
@@ -440,7 +450,10 @@ async def scan_lists(
 
 @define(eq=False)
 class _ListReader:
-    """Reads one list page by page, newest first."""
+    """Reads one list page by page, newest first.
+
+    Created by `scan_lists` for one list.
+    """
 
     session: "ApiSession"
     kind: TaskKind[..., Any]

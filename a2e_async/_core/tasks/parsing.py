@@ -269,6 +269,8 @@ class ListEndDetector:
     new records is the end, and not yet the first such page if the count promises more. With
     ``thorough`` only an empty page or several stale ones are the end: a record that was not seen
     then is not in the list.
+
+    Created by each reader of a list; lives for one reading.
     """
 
     thorough: bool = False

@@ -13,7 +13,11 @@ if TYPE_CHECKING:
 
 @define(eq=False)
 class Waiter:
-    """A caller that waits for a task. ``future`` is resolved with None when the wait is over."""
+    """A caller that waits for a task. ``future`` is resolved with None when the wait is over.
+
+    Created by the `Poller`; only it and its registry change it, until the future is resolved or the
+    caller has left.
+    """
 
     task: "Task[Any]"
     future: "asyncio.Future[None]"

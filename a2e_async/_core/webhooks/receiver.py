@@ -60,6 +60,9 @@ class WebhookReceiver:
     ``on_event`` is called with the webhook id of each valid event, ``on_request`` with the outcome
     of every request. Responses: 204 accepted; 401 no token, or an invalid one; 405 not a POST; 429
     too many events; 503 the client is closed (``on_event`` returned False).
+
+    Created by `Webhooks`, or by the ``a2e webhook`` command; changed by the requests that it
+    receives.
     """
 
     def __init__(
@@ -148,6 +151,9 @@ class Webhooks:
     """``a2e.webhooks``: the receiver of a client's events, to mount in a web app.
 
     ``received`` counts requests with a valid token, ``refused`` all others.
+
+    Created once per client, which closes it; events may come in on another event loop or thread,
+    and are handed to the client's.
     """
 
     def __init__(

@@ -76,7 +76,10 @@ def webhook_poll_factor(interval: float) -> float:
 
 
 class RecentEvents:
-    """The most recent event of each start, bounded. Times are seconds of the caller's clock."""
+    """The most recent event of each start, bounded. Times are seconds of the caller's clock.
+
+    Owned by the `Wakeups` of a poller, which alone changes it.
+    """
 
     def __init__(self, max_events: int = MAX_REMEMBERED_EVENTS) -> None:
         self._received_at: OrderedDict[str, float] = OrderedDict()

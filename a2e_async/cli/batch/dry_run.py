@@ -20,6 +20,8 @@ class PriceTotals:
     ``unpriced`` jobs have no quote; ``begun`` jobs were started before and cost ``paid`` coins.
     ``about`` counts priced jobs with an audio or video file that the service has not received,
     ``uploads`` the files to upload; ``invalid`` holds the jobs that could not be started.
+
+    Created by the command for one dry run, which adds each outcome.
     """
 
     coins: int = 0

@@ -26,7 +26,10 @@ MIN_JOBS_FOR_ESTIMATE: Final = 3
 
 @define(kw_only=True)
 class BatchProgress:
-    """The outcomes so far. ``coins`` is what this run spent, including failed tasks' retries."""
+    """The outcomes so far. ``coins`` is what this run spent, including failed tasks' retries.
+
+    Created by a command for one batch, which adds each outcome.
+    """
 
     total: int
     counts: Counter[Status] = field(factory=Counter[Status])

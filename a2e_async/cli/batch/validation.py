@@ -43,7 +43,10 @@ class LineJob(Job[Any]):
 
 @define
 class ValidationResult:
-    """The jobs by kind, the first `MAX_PRINTED_ERRORS` errors, and the number of errors."""
+    """The jobs by kind, the first `MAX_PRINTED_ERRORS` errors, and the number of errors.
+
+    Created and filled by the validation of one file; then only read.
+    """
 
     kinds: Counter[str] = field(factory=Counter[str])
     errors: list[LineError] = field(factory=list[LineError])

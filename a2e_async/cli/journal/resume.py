@@ -32,7 +32,10 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class ResumeProgress:
-    """The outcomes of the open entries. ``foreign`` counts those that another process holds."""
+    """The outcomes of the open entries. ``foreign`` counts those that another process holds.
+
+    Created by the command for one run, which adds each outcome.
+    """
 
     progress: BatchProgress
     items: list[dict[str, Any]] = field(factory=list[dict[str, Any]])

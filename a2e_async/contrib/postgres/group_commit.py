@@ -18,6 +18,8 @@ class EntryTransaction:
 
     ``now`` is the database's clock (seconds since 1970), ``is_alive`` returns whether an owner
     holds a valid lease, ``account`` is the client's.
+
+    Created by the worker for one transaction, whose steps change it; dropped after the commit.
     """
 
     owner: str

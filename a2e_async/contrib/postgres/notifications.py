@@ -15,7 +15,10 @@ OnEntryChanged = Callable[[Entry | None], None]
 
 @define(eq=False)
 class KeyListeners:
-    """The callbacks of a key, and the last known entry once ``entry_is_known``."""
+    """The callbacks of a key, and the last known entry once ``entry_is_known``.
+
+    Created and changed by `EntryNotifications` alone; lives as long as the key has a callback.
+    """
 
     callbacks: list[OnEntryChanged] = field(factory=list[OnEntryChanged])
     entry_is_known: bool = False
@@ -34,6 +37,8 @@ class EntryNotifications:
 
     ``request_turn`` schedules a turn of the worker. ``account_filter`` returns the parameters of
     `postgres_tables.IS_VISIBLE`.
+
+    Created by the `JournalWorker`; changed by callers and by notifications, on its event loop only.
     """
 
     def __init__(

@@ -23,7 +23,11 @@ MAX_PAYLOAD_BYTES: Final = 7_500
 
 
 class PostgresPeerGroup:
-    """The clients of ``account`` on one database (a `PeerGroup`, and a `ConnectionUser`)."""
+    """The clients of ``account`` on one database (a `PeerGroup`, and a `ConnectionUser`).
+
+    Created by the journal for one client; changed on its event loop by the client and by the
+    worker, whose connection it uses.
+    """
 
     def __init__(self, worker: JournalWorker, account: str) -> None:
         self._worker = worker

@@ -19,6 +19,8 @@ class WorkerRequest(Generic[T]):
 
     ``step`` is called with the transaction that holds the entry of ``key`` and knows which entries
     claim the tasks ``ids``; ``query`` is called with the connection.
+
+    Created by the `JournalWorker` for one call; lives until its future is done.
     """
 
     future: "asyncio.Future[T]"

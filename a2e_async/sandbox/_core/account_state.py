@@ -14,7 +14,10 @@ Record = dict[str, Any]
 
 @attrs.define(slots=True)
 class OpenRoom:
-    """A streaming-avatar room, paid for until it expires."""
+    """A streaming-avatar room, paid for until it expires.
+
+    Created when a room is entered; kept by the `AccountState` until it is left.
+    """
 
     opened: float
     expires: float
@@ -26,7 +29,10 @@ class OpenRoom:
 
 @attrs.define(slots=True)
 class AccountState:
-    """The records of the account by id, each table in order of creation."""
+    """The records of the account by id, each table in order of creation.
+
+    Owned by the `Service`, whose operations change it under its lock.
+    """
 
     avatars: dict[str, Record] = attrs.field(factory=dict[str, Record])
     backgrounds: dict[str, Record] = attrs.field(factory=dict[str, Record])

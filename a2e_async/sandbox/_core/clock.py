@@ -22,7 +22,10 @@ class Moment:
 
 @attrs.define(slots=True)
 class ServiceClock:
-    """Derives both clocks from a monotonic one. ``advance`` moves both."""
+    """Derives both clocks from a monotonic one. ``advance`` moves both.
+
+    Created by the `LockedService`, whose lock guards it.
+    """
 
     source: Callable[[], float]
     speed: float

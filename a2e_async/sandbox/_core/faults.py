@@ -35,7 +35,10 @@ WEBHOOK_FAULTS: Final = frozenset(
 
 @attrs.define(slots=True, eq=False)
 class Fault:
-    """A queued fault. ``remaining`` counts down; None means until cleared."""
+    """A queued fault. ``remaining`` counts down; None means until cleared.
+
+    Created and changed by `Faults` alone; lives until it has fired or is cleared.
+    """
 
     name: str
     role: str | None
@@ -52,7 +55,10 @@ class Fault:
 
 @attrs.define(slots=True)
 class RequestLimit:
-    """A token bucket in real time."""
+    """A token bucket in real time.
+
+    Owned by `Faults`, whose lock guards it.
+    """
 
     per_second: float
     burst: float
@@ -90,6 +96,8 @@ class Faults:
     Some HTTP clients retry a lost GET themselves (aiohttp once): to make such a client see a
     dropped or reset connection, queue the fault with ``times=2``. Faults of the API fire only for
     requests with the right token.
+
+    Created with the sandbox; changed by tests and by the requests that a fault hits.
     """
 
     _lock: threading.RLock = attrs.field(factory=threading.RLock)

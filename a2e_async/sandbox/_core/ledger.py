@@ -49,7 +49,10 @@ class LedgerEntry:
 
 @attrs.define(slots=True)
 class Ledger:
-    """The balance and its history. ``balance`` always equals the initial grant minus ``spent``."""
+    """The balance and its history. ``balance`` always equals the initial grant minus ``spent``.
+
+    Owned by the `Service`; only starts, refunds and grants there change it.
+    """
 
     balance: int
     spent: int = attrs.field(init=False, default=0)

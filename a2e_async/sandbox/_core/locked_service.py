@@ -42,7 +42,10 @@ MAX_RESULT_SECONDS: Final = 60.0
 
 @attrs.define(slots=True)
 class LockedService:
-    """Everything of a sandbox except its web servers. Thread-safe."""
+    """Everything of a sandbox except its web servers. Thread-safe.
+
+    Created and closed by the `Sandbox`; its web servers use it from their threads.
+    """
 
     lock: threading.RLock
     clock: ServiceClock

@@ -54,7 +54,10 @@ class StorageRefusal:
 
 @attrs.define(slots=True)
 class ObjectStore:
-    """The stored objects and the signed URLs to them. Expiry is in calendar seconds."""
+    """The stored objects and the signed URLs to them. Expiry is in calendar seconds.
+
+    Owned by the `Service`, whose callers hold its lock.
+    """
 
     secret: bytes
     base_url: str = ""

@@ -273,7 +273,10 @@ def _declared_kinds(
 
 
 class _SandboxThread:
-    """Runs a sandbox on its own event loop in a thread."""
+    """Runs a sandbox on its own event loop in a thread.
+
+    Created by ``with Sandbox()``, which stops it; lives once.
+    """
 
     def __init__(self, start: Callable[[], Any], stop: Callable[[], Any]) -> None:
         self._callbacks = start, stop

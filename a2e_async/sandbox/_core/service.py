@@ -31,6 +31,8 @@ class Service:
     """All state of one sandbox. Not thread-safe: callers hold a lock.
 
     ``now`` is the present moment in every method; it must never go back.
+
+    Created by the `LockedService`; lives as long as the sandbox.
     """
 
     random: random.Random

@@ -32,7 +32,10 @@ class PlannedFailure:
 
 @attrs.define(slots=True, eq=False)
 class SimulatedTask:
-    """A simulated task."""
+    """A simulated task.
+
+    Created by a start and kept by the `Service` until it is deleted; changed under its lock.
+    """
 
     id: str
     kind: SimulatedKind

@@ -26,6 +26,8 @@ class Delivery:
 
     None means held back by a fault, still being sent, or no response. ``true`` is False for a
     forged event.
+
+    Created by the `WebhookSender`, which sets its outcome; kept for tests to read.
     """
 
     task_id: str
@@ -37,7 +39,10 @@ class Delivery:
 
 @attrs.define(slots=True)
 class WebhookSender:
-    """Sends the due webhooks until cancelled."""
+    """Sends the due webhooks until cancelled.
+
+    Created by the sandbox when it starts; only its own asyncio task changes it.
+    """
 
     locked: LockedService
     verify: bool
