@@ -1,4 +1,12 @@
-"""Actor swap: the person of an image replaces the actor of a video."""
+"""Actor swap: the person of an image replaces the actor of a video.
+
+Replaces the actor in a video with the person in an image; the motion stays the same.
+
+```python
+record = await a2e.actor_swap.run(image_url="portrait.png", video_url="clip.mp4")
+await record.output.save("actor.mp4")
+```
+"""
 
 from typing import Annotated
 

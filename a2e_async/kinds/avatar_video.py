@@ -1,4 +1,17 @@
-"""Avatar video: an avatar speaks given audio."""
+"""Avatar video: an avatar speaks given audio.
+
+An avatar speaks the content of an audio file. [avatars](avatars.md) lists the avatars,
+[speech](speech.md) creates audio from text. The service lists these videos only with an older
+operation: `a2e.legacy.avatar_videos()`.
+
+```python
+avatar = (await a2e.avatars.list())[0]
+record = await a2e.avatar_video.run(
+    anchor_id=avatar.id, anchor_type=avatar.anchor_type or 0, audio_src="speech.wav"
+)
+await record.output.save("hello.mp4")
+```
+"""
 
 from collections.abc import Mapping
 from datetime import datetime

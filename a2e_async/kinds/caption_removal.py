@@ -1,4 +1,12 @@
-"""Caption removal: removes burnt-in captions from a video."""
+"""Caption removal: removes burnt-in captions from a video.
+
+Removes burned-in captions from a video.
+
+```python
+record = await a2e.caption_removal.run(source_url="clip.mp4")
+await record.output.save("without-captions.mp4")
+```
+"""
 
 from typing import Annotated
 

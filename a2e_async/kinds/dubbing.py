@@ -1,4 +1,13 @@
-"""AI dubbing: the speech of an audio or video file in another language, in the same voice."""
+"""AI dubbing: the speech of an audio or video file in another language, in the same voice.
+
+Translates the speech of an audio or video file into another language, in the speaker's own voice.
+The result is audio.
+
+```python
+record = await a2e.dubbing.run(source_url="talk.wav", target_lang="es", num_speakers=1)
+await record.output.save("talk-es.mp3")
+```
+"""
 
 from datetime import datetime
 from typing import Annotated, Literal

@@ -1,4 +1,12 @@
-"""Face swap: another face in a video. The account can save faces."""
+"""Face swap: another face in a video. The account can save faces.
+
+Puts the face of an image into a video or another image.
+
+```python
+record = await a2e.face_swap.run(video_url="clip.mp4", face_url="portrait.png")
+await record.output.save("swapped.mp4")
+```
+"""
 
 from collections.abc import Mapping
 from datetime import datetime

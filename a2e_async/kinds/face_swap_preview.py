@@ -1,4 +1,12 @@
-"""Face swap preview: one image that shows the result of a face swap."""
+"""Face swap preview: one image that shows the result of a face swap.
+
+A quick preview of the result of [face_swap](face_swap.md), before you pay for the full video.
+
+```python
+record = await a2e.face_swap_preview.run(video_url="clip.mp4", face_url="portrait.png")
+await record.output.save("preview/")
+```
+"""
 
 from typing import Annotated
 

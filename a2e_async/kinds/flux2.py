@@ -1,4 +1,14 @@
-"""Flux 2 Pro: images from text, or edited images."""
+"""Flux 2 Pro: images from text, or edited images.
+
+Generates images from a prompt, or edits `input_images`. Its results are kept for 7 days.
+
+```python
+record = await a2e.flux2.run(
+    prompt="the same person on a sailing boat", input_images=["portrait.png"], resolution="2K"
+)
+await record.output.save("boat.png")
+```
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal

@@ -1,4 +1,14 @@
-"""GPT Image: images from text, or edited images."""
+"""GPT Image: images from text, or edited images.
+
+Generates images that follow a prompt closely, or edits given images.
+
+```python
+record = await a2e.gpt_image.run(
+    prompt="A poster that says: Open on Sunday", model="gpt-image-2", aspect_ratio="3:4"
+)
+await record.output.save("poster.png")
+```
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal

@@ -1,4 +1,14 @@
-"""Grok Imagine: a video from text or from images."""
+"""Grok Imagine: a video from text or from images.
+
+Generates videos from text or images.
+
+```python
+record = await a2e.grok_video.run(
+    model_type="text-to-video", prompt="an origami boat on a pond", duration=6
+)
+await record.output.save("boat.mp4")
+```
+"""
 
 from collections.abc import Sequence
 from typing import Annotated, Final, Literal

@@ -1,4 +1,14 @@
-"""HappyHorse: a video from text, an image or references, or another video edited."""
+"""HappyHorse: a video from text, an image or references, or another video edited.
+
+Generates videos from text, an image or references, or edits a video; `mode` selects which.
+
+```python
+record = await a2e.happyhorse.run(
+    mode="t2v", prompt="waves against a pier", duration=5, resolution="720P", watermark=False
+)
+await record.output.save("waves.mp4")
+```
+"""
 
 from collections.abc import Sequence
 from typing import Annotated, Final, Literal

@@ -1,4 +1,12 @@
-"""Head swap: the head of one image on the person of an image or video."""
+"""Head swap: the head of one image on the person of an image or video.
+
+Puts the head of one image into another image, or into a video of at most 15 seconds.
+
+```python
+record = await a2e.head_swap.run(image_url="portrait.png", target_image_url="person.png")
+await record.output.save("head/")
+```
+"""
 
 from typing import Annotated
 

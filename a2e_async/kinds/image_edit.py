@@ -1,4 +1,12 @@
-"""Image edit: images of clothing or products combined into one."""
+"""Image edit: images of clothing or products combined into one.
+
+Transfers the clothing or the product of one image into another. It takes no prompt.
+
+```python
+record = await a2e.image_edit.run(edit_type="clothing", image_urls=["person.png", "coat.png"])
+await record.output.save("coat-on.png")
+```
+"""
 
 from collections.abc import Sequence
 from typing import Annotated, Literal

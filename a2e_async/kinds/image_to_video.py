@@ -1,4 +1,18 @@
-"""Image to video: animates an image as a prompt describes."""
+"""Image to video: animates an image as a prompt describes.
+
+Animates an image as the prompt describes; or, with `model_type="FLF2V"`, generates the transition
+between two images.
+
+```python
+record = await a2e.image_to_video.run(
+    image_url="portrait.png",
+    prompt="she turns to the camera and smiles",
+    negative_prompt="blurry, distorted",
+    video_time=5,
+)
+await record.output.save("moving.mp4")
+```
+"""
 
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping

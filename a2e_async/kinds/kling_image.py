@@ -1,4 +1,14 @@
-"""Kling 3.0 image: one or several images from text and reference images."""
+"""Kling 3.0 image: one or several images from text and reference images.
+
+Generates images from a prompt. With `n`, one start creates several remote tasks, which are
+awaited as one.
+
+```python
+record = await a2e.kling_image.run(prompt="a paper crane on a desk", n=2, resolution="1k")
+for output in record.outputs:
+    await output.save("cranes/")
+```
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal

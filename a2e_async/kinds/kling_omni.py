@@ -1,4 +1,14 @@
-"""Kling Omni: a video from text and reference images, in one or several shots."""
+"""Kling Omni: a video from text and reference images, in one or several shots.
+
+Generates videos from a prompt that refers to given images, in one shot or several.
+
+```python
+record = await a2e.kling_omni.run(
+    prompt="<<<image_1>>> walks along the shore", image_list=["portrait.png"], duration=5
+)
+await record.output.save("shore.mp4")
+```
+"""
 
 import re
 from collections.abc import Mapping, Sequence

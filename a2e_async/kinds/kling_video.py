@@ -1,4 +1,19 @@
-"""Kling 2.6 and 3.0: a video from text or an image, or an image animated by a video."""
+"""Kling 2.6 and 3.0: a video from text or an image, or an image animated by a video.
+
+Generates videos from text or an image; `motion-control` applies the motion of a video to an
+image.
+
+```python
+record = await a2e.kling_video.run(
+    mode="motion-control",
+    image_url="portrait.png",
+    video_url="clip.mp4",
+    prompt="the person nods",
+    version="3.0",
+)
+await record.output.save("nod.mp4")
+```
+"""
 
 from collections.abc import Iterator
 from typing import Annotated, Final, Literal

@@ -1,4 +1,14 @@
-"""Motion transfer: animates an image with the motion of a video."""
+"""Motion transfer: animates an image with the motion of a video.
+
+Applies the motion of a person in a video to the person in an image.
+
+```python
+record = await a2e.motion_transfer.run(
+    image_url="portrait.png", video_url="clip.mp4", positive_prompt="natural light"
+)
+await record.output.save("moved.mp4")
+```
+"""
 
 from typing import Annotated
 

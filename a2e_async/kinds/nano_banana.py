@@ -1,4 +1,16 @@
-"""Nano Banana: images from text, or edited and combined from images."""
+"""Nano Banana: images from text, or edited and combined from images.
+
+Generates images from a prompt, or edits given images.
+
+```python
+record = await a2e.nano_banana.run(
+    prompt="Put a red scarf on this person.",
+    input_images=["portrait.png"],
+    aspect_ratio="3:4",
+)
+await record.output.save("scarf.png")
+```
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal

@@ -1,4 +1,18 @@
-"""Photobook: a set of photos of one face."""
+"""Photobook: a set of photos of one face.
+
+Generates a set of photos of one face, with a location and clothing of your choice.
+
+```python
+record = await a2e.photobook.run(
+    face_image_url="portrait.png",
+    location="an old library",
+    clothing="a tweed jacket",
+    total_count=4,
+)
+for output in record.outputs:
+    await output.save("photobook/")
+```
+"""
 
 from typing import Annotated, Literal
 

@@ -1,4 +1,16 @@
-"""Product avatar: a product and a person combined into one image."""
+"""Product avatar: a product and a person combined into one image.
+
+Generates an image of a person who holds a product: give the product image first, then the image
+of the person.
+
+```python
+record = await a2e.product_avatar.run(
+    image_urls=["product.png", "person.png"],
+    product_rect={"x": 120, "y": 260, "width": 160, "height": 160, "rotation": 0, "scale": 1},
+)
+await record.output.save("with-product.png")
+```
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any

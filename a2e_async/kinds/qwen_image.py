@@ -1,4 +1,12 @@
-"""Qwen image: images from text, or edited images."""
+"""Qwen image: images from text, or edited images.
+
+Generates images from a prompt. `size` is written with an asterisk between width and height.
+
+```python
+record = await a2e.qwen_image.run(prompt="a bookshop in the rain, ink drawing", size="1280*720")
+await record.output.save("bookshop.png")
+```
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal

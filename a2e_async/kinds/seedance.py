@@ -1,4 +1,15 @@
-"""Seedance 1.5: a video from text, from an image, or between two images."""
+"""Seedance 1.5: a video from text, from an image, or between two images.
+
+Seedance 1.5: generates videos from text, or from one or two images. The service has no detail
+operation for this kind, so waits poll its list.
+
+```python
+record = await a2e.seedance.run(
+    mode="text-to-video", prompt="a fox in tall grass", duration=5, aspect_ratio="16:9"
+)
+await record.output.save("fox.mp4")
+```
+"""
 
 from typing import Annotated, Final, Literal
 

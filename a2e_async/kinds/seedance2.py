@@ -1,4 +1,18 @@
-"""Seedance 2.0 and 2.5: a video from text, from frames, or from references."""
+"""Seedance 2.0 and 2.5: a video from text, from frames, or from references.
+
+Seedance 2: generates videos from text, from a first and last frame, or from references (images,
+videos, audio).
+
+```python
+record = await a2e.seedance2.run(
+    mode="image-to-video",
+    image_url="portrait.png",
+    prompt="the camera circles slowly",
+    duration=5,
+)
+await record.output.save("circle.mp4")
+```
+"""
 
 from collections.abc import Sequence
 from typing import Annotated, Final, Literal

@@ -1,4 +1,14 @@
-"""Sora: a video from images or text. The service makes it with Kling 3.0."""
+"""Sora: a video from images or text. The service makes it with Kling 3.0.
+
+Generates videos from text or images. Text without an image needs `model_type="text-to-video"`.
+
+```python
+record = await a2e.sora.run(
+    model_type="text-to-video", prompt="a market at noon", duration_seconds=5
+)
+await record.output.save("market.mp4")
+```
+"""
 
 from collections.abc import Sequence
 from typing import Annotated, Final, Literal

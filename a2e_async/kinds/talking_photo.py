@@ -1,4 +1,17 @@
-"""Talking photo: the person in an image speaks given audio."""
+"""Talking photo: the person in an image speaks given audio.
+
+Makes the person in a photo speak.
+
+```python
+record = await a2e.talking_photo.run(
+    image_url="portrait.png",
+    audio_url="speech.wav",
+    prompt="speaks calmly to the camera",
+    negative_prompt="blurry",
+)
+await record.output.save("speaking.mp4")
+```
+"""
 
 from typing import Annotated
 

@@ -1,4 +1,17 @@
-"""Talking video: the person in a video speaks given audio."""
+"""Talking video: the person in a video speaks given audio.
+
+Makes the person in a video speak the given audio.
+
+```python
+record = await a2e.talking_video.run(
+    video_url="clip.mp4",
+    audio_url="speech.wav",
+    prompt="speaks calmly to the camera",
+    negative_prompt="blurry",
+)
+await record.output.save("speaking.mp4")
+```
+"""
 
 from typing import Annotated
 

@@ -1,4 +1,15 @@
-"""Text to image: one or several images from text and reference images."""
+"""Text to image: one or several images from text and reference images.
+
+Generates an image from a prompt, with optional reference images. `max_images` generates several
+at once.
+
+```python
+record = await a2e.text_to_image.run(
+    prompt="a lighthouse at dawn, oil painting", width=1024, height=768
+)
+await record.output.save("lighthouse.png")
+```
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal

@@ -1,4 +1,12 @@
-"""Think sound: adds matching audio to a video."""
+"""Think sound: adds matching audio to a video.
+
+Generates sound that matches a silent video.
+
+```python
+record = await a2e.think_sound.run(video_url="clip.mp4", caption="steps on gravel")
+await record.output.save("with-sound/")
+```
+"""
 
 from typing import Annotated
 

@@ -1,4 +1,12 @@
-"""Upscale: an image or video in a higher resolution."""
+"""Upscale: an image or video in a higher resolution.
+
+Increases the resolution of an image or a video.
+
+```python
+record = await a2e.upscale.run(source_url="portrait.png")
+await record.output.save("larger/")
+```
+"""
 
 from typing import Annotated
 

@@ -1,4 +1,17 @@
-"""Veo 3.1: a video from text, from first and last frames, or from reference images."""
+"""Veo 3.1: a video from text, from first and last frames, or from reference images.
+
+Google's Veo: generates videos from text or images. For 16:9, a 1080p file is available a little
+later.
+
+```python
+record = await a2e.veo.run(
+    prompt="a tram crosses a bridge in the rain", model="veo3_fast", aspect_ratio="16:9"
+)
+await record.output.save("tram.mp4")
+larger = await a2e.veo.wait_1080p(record.id)
+await larger.save("tram-1080p.mp4")
+```
+"""
 
 import asyncio
 from collections.abc import Sequence

@@ -1,4 +1,14 @@
-"""Video twin: an avatar of a real person, trained from a video or an image."""
+"""Video twin: an avatar of a real person, trained from a video or an image.
+
+Trains an avatar from a video or an image of a person who has given consent. Its result is
+`record.anchor_id`, for [avatar_video](avatar_video.md) with `anchor_type=1`.
+
+```python
+twin = await a2e.video_twin.run(name="Ana", video_url="clip.mp4")
+record = await a2e.avatar_video.run(anchor_id=twin.anchor_id, anchor_type=1, audio_src="speech.wav")
+await record.output.save("ana.mp4")
+```
+"""
 
 from typing import Annotated, Any, ClassVar, Final
 

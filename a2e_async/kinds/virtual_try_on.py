@@ -1,4 +1,13 @@
-"""Virtual try-on: the person of one image wears the clothes of another."""
+"""Virtual try-on: the person of one image wears the clothes of another.
+
+Shows a person in other clothes: give the image of the person first, then the image of the
+clothes.
+
+```python
+record = await a2e.virtual_try_on.run(image_urls=["person.png", "coat.png"])
+await record.output.save("try-on.png")
+```
+"""
 
 from collections.abc import Sequence
 from typing import Annotated

@@ -1,4 +1,14 @@
-"""Voice clone: your own voice for speech, trained from recordings."""
+"""Voice clone: your own voice for speech, trained from recordings.
+
+Clones a voice from recordings of a speaker who has given consent. Its result is
+`record.voice_id`, for [speech](speech.md). The service trains one voice at a time.
+
+```python
+voice = await a2e.voice_clone.run(name="Ana", voice_urls=["speech.wav"], gender="female")
+spoken = await a2e.speech.say("Good morning.", user_voice_id=voice.voice_id)
+await spoken.save("morning/")
+```
+"""
 
 from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal

@@ -1,4 +1,15 @@
-"""Wan 2.5 to 2.7: a video from text, frames, a clip or references."""
+"""Wan 2.5 to 2.7: a video from text, frames, a clip or references.
+
+Generates videos from text, from a first and last frame, from references, or as the continuation
+of a clip.
+
+```python
+record = await a2e.wan.run(
+    image_url="portrait.png", prompt="snow begins to fall", duration=5, resolution="720p"
+)
+await record.output.save("snow.mp4")
+```
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final, Literal

@@ -1,7 +1,15 @@
 """Wan 3.0: a video from text, frames or references. Start only.
 
-The service documents only the start: a task can neither be waited for nor listed. Its result is
-shown on the service's website.
+Wan 3.0: generates videos from text, frames or references. The service has no operation that
+returns the status of these tasks, so they cannot be awaited. Store `task.ref` and check for the
+result on the service's site.
+
+```python
+task = await a2e.wan30.start(
+    model="wan3.0-video", prompt="a kite over the dunes", resolution="720P", duration=5
+)
+print(task.ref)
+```
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,9 +1,9 @@
 """Sphinx directives that generate the reference from the declarations of the package.
 
 ``{kind} dubbing`` generates the page of a kind, ``{namespace} voices`` that of another namespace.
-``{kinds}``, with names as its content, generates a table of kinds and adds their pages to the
-toctree. ``{client-options}``, ``{common-inputs}``, ``{recovery-table}`` and ``{error-tree}``
-generate the list or table of that name.
+``{kinds} Images`` generates a table of the kinds of a topic and adds their pages to the toctree.
+``{client-options}``, ``{common-inputs}``, ``{recovery-table}`` and ``{error-tree}`` generate the
+list or table of that name.
 """
 
 import importlib
@@ -20,6 +20,7 @@ from sphinx.util.docutils import SphinxDirective
 
 from a2e_async import A2E, errors
 from a2e_async.kinds import kind_named, kind_names
+from a2e_async.kinds.table import KIND_TABLE
 
 # Creating a client does no I/O. It is used only to look up the classes of the namespaces.
 CLIENT = A2E("not-a-key")
@@ -76,12 +77,13 @@ class NamespacePage(Written):
 
 
 class Kinds(Written):
-    """A table of the kinds named in the content; adds their pages to the toctree."""
+    """A table of the kinds of a topic; adds their pages to the toctree."""
 
-    has_content = True
+    required_arguments = 1
+    final_argument_whitespace = True
 
     def text(self) -> str:
-        names = " ".join(self.content).split()
+        names = KIND_TABLE[self.arguments[0]]
         pages = "```{toctree}\n:hidden:\n\n" + "\n".join(names) + "\n```"
         return f"{kinds_table([kind_named(name) for name in names])}\n\n{pages}"
 

@@ -15,6 +15,7 @@ from a2e_async._core.schema.inputs import input_fields
 from a2e_async._core.tasks.kind import Endpoint
 from a2e_async._namespaces import Namespaces
 from a2e_async.kinds.registry import kind_named, kind_names
+from a2e_async.kinds.table import KIND_TABLE
 from a2e_async.models import Record
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -35,6 +36,12 @@ def test_each_namespace_has_a_page() -> None:
     """Nothing that a client offers by name is missing, and no page is left over."""
     account = {name for name in vars(Namespaces) if not name.startswith("_")} | {"files"}
     assert {page.stem for page in PAGES.glob("*.md")} - FOUNDATIONS == {*kind_names(), *account}
+
+
+def test_the_index_has_each_topic() -> None:
+    """Its tables, one for each topic, list all kinds."""
+    text = (PAGES / "index.md").read_text()
+    assert re.findall(r"^## (.+)\n\n```\{kinds\} \1\n```$", text, re.MULTILINE) == [*KIND_TABLE]
 
 
 @pytest.mark.parametrize("name", kind_names())
