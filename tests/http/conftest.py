@@ -10,6 +10,8 @@ import pytest
 from attrs import define, field
 
 from a2e_async._core.config import Account
+from a2e_async._core.http.call import ApiCall
+from a2e_async._core.http.envelope import ApiResponse
 from a2e_async._core.http.rate_limit import ConnectionLimiter, RateLimiter
 from a2e_async._core.http.retry import RetryPolicy
 from a2e_async._core.http.session import ApiSession
@@ -159,3 +161,15 @@ def reply() -> Callable[..., bytes]:
 @pytest.fixture
 def ok() -> Callable[..., bytes]:
     return good
+
+
+async def send(session: ApiSession, call: ApiCall, steps: list[bool] | None = None) -> ApiResponse:
+    """Send a call turn by turn; ``steps`` gets ``call.sent`` before and after each of them."""
+    response = None
+    while response is None:
+        async with session.turn(call) as turn:
+            before = call.sent
+            response = await turn.send()
+        if steps is not None:
+            steps += [before, call.sent]
+    return response

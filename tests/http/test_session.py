@@ -32,6 +32,8 @@ from a2e_async.errors import (
 )
 from a2e_async.events import Attempt, RateLimitPause
 
+from .conftest import send
+
 pytestmark = pytest.mark.anyio
 
 START: dict[str, Any] = {
@@ -106,12 +108,13 @@ async def test_the_proxy_of_the_environment_is_used(
 
 
 async def test_a_start_dropped_after_it_was_read_is_sent_once(serve: Any, connect: Any) -> None:
-    server, events, sent = await serve(None), list[Any](), list[int]()
+    server, events = await serve(None), list[Any]()
     session = connect(server.url, events)
+    call = session.new_call("POST", "/start", **START)
     with pytest.raises(ConnectionLost) as caught:
-        await session.request("POST", "/start", **START, on_sent=lambda: sent.append(1))
+        await send(session, call)
     assert len(server.hits) == 1
-    assert sent == [1]
+    assert call.sent
     assert [event.sends for event in events] == [1]
     error = caught.value
     assert (error.sent, error.attempts, error.path) == (True, 1, "/start")
@@ -136,13 +139,12 @@ async def test_a_start_on_a_dead_kept_connection_is_sent_once(
 async def test_a_read_on_a_dead_kept_connection_shows_aiohttps_second_send(
     serve: Any, connect: Any, ok: Any
 ) -> None:
-    server, events, sent = await serve(ok(), None, ok(7)), list[Any](), list[int]()
+    server, events = await serve(ok(), None, ok(7)), list[Any]()
     session = connect(server.url, events)
     await session.request("GET", "/x")
-    answer = await session.request("GET", "/x", on_sent=lambda: sent.append(1))
+    answer = await session.request("GET", "/x")
     assert answer.data == 7
     assert [(event.attempt, event.sends) for event in events] == [(1, 1), (1, 2)]
-    assert sent == [1]
     assert len(server.hits) == 3
 
 
@@ -178,17 +180,13 @@ async def test_a_start_answered_429_is_sent_again_and_reported(
     serve: Any, connect: Any, reply: Any, ok: Any
 ) -> None:
     server = await serve(reply(429, {}, headers="Retry-After: 0.5\r\n"), ok({"_id": "a"}))
-    events, calls = list[Any](), list[str]()
-    answer = await connect(server.url, events).request(
-        "POST",
-        "/start",
-        **START,
-        on_sent=lambda: calls.append("sent"),
-        on_rate_limited=lambda: calls.append("refused"),
-    )
+    events, steps = list[Any](), list[bool]()
+    session = connect(server.url, events)
+    call = session.new_call("POST", "/start", **START)
+    answer = await send(session, call, steps)
     assert answer.data == {"_id": "a"}
     assert len(server.hits) == 2
-    assert calls == ["sent", "refused", "sent"]
+    assert steps == [False, False, False, True]  # before and after each turn: sent, and not refused
     hold, first, second = events
     assert isinstance(hold, RateLimitPause)
     assert hold.seconds == 0.5
@@ -197,15 +195,29 @@ async def test_a_start_answered_429_is_sent_again_and_reported(
     assert second.waited > 0
 
 
-async def test_if_on_sent_fails_nothing_is_sent(serve: Any, connect: Any) -> None:
-    server = await serve()
+async def test_a_withdrawn_call_is_not_written(serve: Any, connect: Any, ok: Any) -> None:
+    """Also if its task learns of it only after the connection was made."""
+    server = await serve(ok())
     session = connect(server.url)
+    call = session.new_call("POST", "/start", **START)
+    call.withdrawn = True
+    with pytest.raises(asyncio.CancelledError):
+        await send(session, call)
+    assert not server.hits
+    assert not call.sent
+    assert (await session.request("GET", "/x")).code == 0
 
-    def full() -> None:
-        raise JournalFull
 
+async def test_a_turn_that_ends_unused_is_given_back(serve: Any, connect: Any, ok: Any) -> None:
+    """Whatever fails before the call is sent, for example a write to the journal."""
+    server = await serve(ok())
+    session = connect(
+        server.url, rate_limiter=RateLimiter(0.01, 1), connection_limiter=ConnectionLimiter(1)
+    )
+    call = session.new_call("POST", "/start", **START)
     with pytest.raises(JournalFull):
-        await session.request("POST", "/start", **START, on_sent=full)
+        async with session.turn(call):
+            raise JournalFull
     assert not server.hits
     assert (await session.request("GET", "/x")).code == 0
 
@@ -277,12 +289,12 @@ async def test_redirects_are_not_followed(serve: Any, connect: Any, reply: Any) 
 
 
 async def test_a_refused_connection_is_not_sent_and_tried_again(connect: Any) -> None:
-    events, sent = list[Any](), list[int]()
+    events = list[Any]()
+    session = connect("http://127.0.0.1:1", events)
+    call = session.new_call("POST", "/start", **START)
     with pytest.raises(ConnectError) as caught:
-        await connect("http://127.0.0.1:1", events).request(
-            "POST", "/start", **START, on_sent=lambda: sent.append(1)
-        )
-    assert (caught.value.sent, caught.value.attempts, sent) == (False, 4, [])
+        await send(session, call)
+    assert (caught.value.sent, caught.value.attempts, call.sent) == (False, 4, False)
     assert [event.sends for event in events] == [0, 0, 0, 0]
     assert "127.0.0.1:1" in str(caught.value)
     assert "4 attempts" in str(caught.value)

@@ -6,10 +6,13 @@ from typing import Any
 
 import pytest
 
+from a2e_async._core.http.call import ApiCall
 from a2e_async._core.http.envelope import ApiResponse
 from a2e_async._core.http.rate_limit import ConnectionLimiter, Priority, RateLimiter
 from a2e_async._core.http.retry import RetryPolicy, RetrySafety
 from a2e_async.errors import ClientClosed, ConnectionLost
+
+from .conftest import send
 
 pytestmark = pytest.mark.anyio
 
@@ -42,7 +45,8 @@ async def test_cancelled_after_any_number_of_steps(
 
     kind = "text/event-stream" if case == "stream" else "application/json"
     server = await serve(slowly if case in ("body", "stream") else ok())
-    connection_limiter, rate_limiter, sent = ConnectionLimiter(2), RateLimiter(None, 1), list[int]()
+    connection_limiter, rate_limiter = ConnectionLimiter(2), RateLimiter(None, 1)
+    calls: list[ApiCall] = []
     session = connect(server.url, connection_limiter=connection_limiter, rate_limiter=rate_limiter)
 
     async def call() -> None:
@@ -51,20 +55,21 @@ async def test_cancelled_after_any_number_of_steps(
                 async for _ in events:
                     pass
         elif case == "start":
-            await session.request(
+            made = session.new_call(
                 "POST",
                 "/start",
                 json={"a": 1},
                 retry_safety=RetrySafety.CHARGED,
                 priority=Priority.START,
-                on_sent=lambda: sent.append(1),
             )
+            calls.append(made)
+            await send(session, made)
         else:
             await session.request("GET", "/x")
 
     for steps in range(MOST):
         hits = len(server.hits)
-        sent.clear()
+        calls.clear()
         task = asyncio.create_task(call())
         await step(steps)
         finished = task.done()
@@ -75,7 +80,7 @@ async def test_cancelled_after_any_number_of_steps(
         if case == "start":
             # What left was told before; what was not told did not leave.
             await step(20)
-            assert len(server.hits) - hits <= len(sent) <= 1
+            assert len(server.hits) - hits <= sum(one.sent for one in calls) <= 1
         if finished:
             break
     else:
@@ -150,21 +155,14 @@ async def test_closed_after_any_number_of_steps(
 ) -> None:
     server, outcomes = await serve(ok()), set[type]()
     for steps in range(MOST):
-        connection_limiter, rate_limiter, sent = (
-            ConnectionLimiter(2),
-            RateLimiter(None, 1),
-            list[int](),
-        )
+        connection_limiter, rate_limiter = ConnectionLimiter(2), RateLimiter(None, 1)
         session = connect(
             server.url, connection_limiter=connection_limiter, rate_limiter=rate_limiter
         )
         if warm:
             await session.request("GET", "/x")
-        task = asyncio.create_task(
-            session.request(
-                "POST", "/x", json={}, retry_safety=repeat, on_sent=lambda s=sent: s.append(1)
-            )
-        )
+        call = session.new_call("POST", "/x", json={}, retry_safety=repeat)
+        task = asyncio.create_task(send(session, call))
         await step(steps)
         finished = task.done()
         await session.aclose()
@@ -172,7 +170,7 @@ async def test_closed_after_any_number_of_steps(
         outcomes.add(type(outcome))
         if repeat is RetrySafety.CHARGED:
             # "Closed" means that nothing was sent.
-            assert isinstance(outcome, ClientClosed) is not bool(sent)
+            assert isinstance(outcome, ClientClosed) is not call.sent
         check(session, connection_limiter, rate_limiter)
         if finished:
             break

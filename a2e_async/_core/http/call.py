@@ -6,9 +6,10 @@ context variable. A count of 0 proves that nothing was sent, whatever the except
 count of 2 means that aiohttp silently resent an idempotent request on a second connection.
 """
 
+import asyncio
 import json as json_module
 import math
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextvars import ContextVar
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, TypedDict
@@ -54,17 +55,16 @@ class ApiCall:
     deadline: float | None
     retry: bool
     max_bytes: int
-    on_sent: Callable[[], None] | None
-    on_rate_limited: Callable[[], None] | None
     stream: bool = False
-    before_send: Callable[[], Awaitable[None]] | None = None
+    withdrawn: bool = False
+    """Whoever made the call does not want it any more: it must not be written."""
     attempt: int = 0
     started_at: float = 0.0
     """Loop time at which the first attempt began; ``RetryPolicy.max_elapsed`` counts from it."""
     send_count: int = 0
-    """How often the current attempt was written to a connection."""
-    on_sent_called: bool = False
-    """``on_sent`` was called, and no 429 has come since."""
+    """How often the current attempt was written to a connection, unless a 429 refused it."""
+    retry_delay: float = 0.0
+    """Seconds to wait before the next attempt."""
     status: int | None = None
     retry_after: float | None = None
     never_retry: bool = False
@@ -77,12 +77,17 @@ class ApiCall:
     def __repr__(self) -> str:
         return f"<Call {self.method} {self.path}, attempt {self.attempt}>"
 
+    @property
+    def sent(self) -> bool:
+        """Whether it may have reached the service, which has not refused it by a 429."""
+        return self.send_count > 0
+
     def mark_sent(self) -> None:
-        """Record that the request is about to be written. It is not, if ``on_sent`` raises."""
-        if not self.on_sent_called:
-            self.on_sent_called = True
-            if self.on_sent is not None:
-                self.on_sent()
+        """Record that the request is about to be written. Raises if it was withdrawn."""
+        if self.withdrawn:
+            # Its task is cancelled, but would only learn of it after the request was written.
+            # This is the last point at which nothing has been sent.
+            raise asyncio.CancelledError
         self.send_count += 1
 
 
@@ -97,9 +102,6 @@ class RequestOptions(TypedDict, total=False):
     timeout: float | None
     deadline: float | None
     retry: bool
-    on_sent: Callable[[], None] | None
-    on_rate_limited: Callable[[], None] | None
-    before_send: Callable[[], Awaitable[None]] | None
     max_bytes: int
 
 

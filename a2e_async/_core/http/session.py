@@ -5,18 +5,14 @@ that this module provides: the kind of the call, and whether its bytes left this
 `a2e_async._core.http.call`).
 """
 
+# pyright: reportPrivateUsage=false
+# A session and its turns are one thing; the underscore keeps all others out.
+
 import asyncio
 import random
-from collections.abc import (
-    AsyncGenerator,
-    AsyncIterator,
-    Awaitable,
-    Callable,
-    Coroutine,
-    Mapping,
-)
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final, Unpack
+from typing import TYPE_CHECKING, Any, Final, Self, Unpack
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -75,7 +71,7 @@ from a2e_async.errors import A2EError, DecodeError
 if TYPE_CHECKING:
     from a2e_async.events import Event
 
-__all__ = ["MAX_RESPONSE_BYTES", "ApiResponse", "ApiSession"]
+__all__ = ["MAX_RESPONSE_BYTES", "ApiResponse", "ApiSession", "Turn"]
 
 MAX_RESPONSE_BYTES: Final = 32 * 1024 * 1024
 """Largest response body that is read, in bytes; API responses are JSON, not files."""
@@ -177,8 +173,7 @@ class ApiSession:
         """Return the running loop's time in seconds, the clock of all deadlines."""
         return self._session_holder.time()
 
-    # Not async: one more coroutine per request has a measurable cost.
-    def request(
+    def new_call(
         self,
         method: str,
         path: str,
@@ -191,28 +186,20 @@ class ApiSession:
         timeout: float | None = None,  # per attempt, not of the whole call
         deadline: float | None = None,
         retry: bool = True,
-        on_sent: Callable[[], None] | None = None,
-        on_rate_limited: Callable[[], None] | None = None,
-        before_send: Callable[[], Awaitable[None]] | None = None,
         max_bytes: int = MAX_RESPONSE_BYTES,
-        streamed: bool = False,  # for `stream`: the response to a stream has its ApiCall as data
-    ) -> Coroutine[Any, Any, ApiResponse]:
-        """Send an API request, retrying where that is safe, and return its response.
+        stream: bool = False,
+    ) -> ApiCall:
+        """Return a call for `turn`; the arguments are those of `request`.
 
-        ``path`` begins with "/" and has no query. ``timeout`` is in seconds per attempt.
-        ``deadline`` is a time of `loop_time` after which nothing is sent or awaited. ``on_sent``
-        is called before the first byte leaves, and again for an attempt after a 429.
-        ``on_rate_limited`` is called after such a 429: the request was refused and not
-        executed. ``before_send`` is awaited when an attempt has its turn, before it connects.
-        ``retry=False`` makes a single attempt. Raises the errors of `a2e_async.errors`.
+        With ``stream``, the data of a response that is a stream of events is the call.
         """
         headers = None if json is None else _JSON
-        call = ApiCall(
+        return ApiCall(
             method,
             check_path(path),
             encode_params(params) if params else None,
             None if json is None else encode_json(json),
-            {**_STREAM, **(headers or {})} if streamed else headers,
+            {**_STREAM, **(headers or {})} if stream else headers,
             retry_safety,
             priority,
             cost,
@@ -220,12 +207,32 @@ class ApiSession:
             deadline,
             retry,
             max_bytes,
-            on_sent,
-            on_rate_limited,
-            streamed,
-            before_send,
+            stream,
         )
-        return self._run(call)
+
+    # Not async: one more coroutine per request has a measurable cost.
+    def request(
+        self, method: str, path: str, **options: Unpack[RequestOptions]
+    ) -> Coroutine[Any, Any, ApiResponse]:
+        """Send an API request, retrying where that is safe, and return its response.
+
+        ``path`` begins with "/" and has no query. ``timeout`` is in seconds per attempt.
+        ``deadline`` is a time of `loop_time` after which nothing is sent or awaited.
+        ``retry=False`` makes a single attempt. Raises the errors of `a2e_async.errors`.
+        """
+        return self._run(self.new_call(method, path, **options))
+
+    def turn(self, call: ApiCall) -> "Turn":
+        """Return the turn for the next attempt of a call, as a context::
+
+        call = session.new_call("POST", path, json=body)
+        response = None
+        while response is None:
+            async with session.turn(call) as turn:
+                ...  # the last moment before it is sent, as often as it is sent
+                response = await turn.send()
+        """
+        return Turn(self, call)
 
     @asynccontextmanager
     async def stream(
@@ -237,7 +244,15 @@ class ApiSession:
         begun. ``timeout`` applies to the whole stream, ``max_bytes`` to one event. A response
         that is not a stream yields one pair: "result" and its data as JSON.
         """
-        response = await self.request(method, path, streamed=True, **options)
+        response = await self._run(self.new_call(method, path, stream=True, **options))
+        async with self.events(response) as events:
+            yield events
+
+    @asynccontextmanager
+    async def events(
+        self, response: ApiResponse
+    ) -> AsyncGenerator[AsyncIterator[tuple[str, str]], None]:
+        """Yield the events of the response to a streamed call, as `stream` does."""
         call, events = response.data, read_events(response, self._map_error)
         try:
             yield events
@@ -261,56 +276,11 @@ class ApiSession:
     # -- one call --------------------------------------------------------------------------
 
     async def _run(self, call: ApiCall) -> ApiResponse:
-        is_start = call.priority is Priority.START
         while True:
-            http = self._session_holder.get_session()
-            began = sent = self._session_holder.time()
-            if call.attempt == 0:
-                call.started_at = began
-            call.attempt += 1
-            has_turn = self._rate_limiter.try_acquire(call.cost)
-            if not has_turn or not self._connection_limiter.try_acquire(is_start):
-                await self._admit(call, is_start, has_turn)
-                sent = self._session_holder.time()
-            if call.attempt == 1:
-                call.started_at = sent  # waiting for the first turn does not use up max_elapsed
-            if call.deadline is not None and call.deadline <= sent:
-                self._connection_limiter.release(is_start)
-                self._rate_limiter.refund(call.cost)
-                raise deadline_error(call)
-            try:
-                if call.before_send is not None:
-                    await self._run_before_send(call, call.before_send)
-                outcome = await self._attempt(http, call, sent)
-            except asyncio.CancelledError:
-                if self._reporter.is_enabled():
-                    self._reporter.report_attempt(
-                        call, (began, sent, self._session_holder.time()), "CancelledError"
-                    )
-                raise
-            finally:
-                if call.response is None:
-                    self._connection_limiter.release(is_start)
-            if isinstance(outcome, ApiResponse):
-                if self._retry_budget.remaining < self._retry_budget.capacity:
-                    self._retry_budget.record_success(call.last_outcome)
-                if self._reporter.is_enabled():
-                    times = (began, sent, self._session_holder.time())
-                    self._reporter.report_attempt(call, times, None, None, outcome.trace_id)
-                # The kept-alive connection references this call: do not keep the callbacks alive.
-                call.on_sent = call.on_rate_limited = call.before_send = None
-                return outcome
-            delay = self._retry_delay(call, outcome)
-            if self._reporter.is_enabled():
-                trace = getattr(outcome, "trace_id", None)
-                times = (began, sent, self._session_holder.time())
-                self._reporter.report_attempt(call, times, type(outcome).__name__, delay, trace)
-            if delay is None:
-                raise outcome
-            call.last_error = outcome
-            # After a 429 the rate limiter holds this call together with all others, in order.
-            if call.last_outcome is not AttemptOutcome.RATE_LIMITED:
-                await self._sleeps.sleep(delay)
+            async with Turn(self, call) as turn:
+                response = await turn.send()
+            if response is not None:
+                return response
 
     async def _attempt(
         self, http: aiohttp.ClientSession, call: ApiCall, now: float
@@ -407,10 +377,6 @@ class ApiSession:
         delay = planner.next_delay(outcome, call.attempt, now - call.started_at, hold)
         if delay is None or (call.deadline is not None and now + delay >= call.deadline):
             return None
-        if outcome is AttemptOutcome.RATE_LIMITED:
-            call.on_sent_called = False
-            if call.on_rate_limited is not None:
-                call.on_rate_limited()
         return delay
 
     # -- waiting ---------------------------------------------------------------------------
@@ -441,13 +407,6 @@ class ApiSession:
         if error is not None:
             raise error
 
-    async def _run_before_send(self, call: ApiCall, before: Callable[[], Awaitable[None]]) -> None:
-        try:
-            await before()
-        except BaseException:
-            self._rate_limiter.refund(call.cost)  # this turn was not used
-            raise
-
     # -- errors ----------------------------------------------------------------------------
 
     def _map_error(self, raw: Exception, call: ApiCall) -> A2EError:
@@ -457,3 +416,87 @@ class ApiSession:
             return closed_error(f"{call.method} {call.path}")
         elapsed = self._session_holder.time() - call.started_at
         return map_exception(raw, call, host=self._host, secret=self._secret, elapsed=elapsed)
+
+
+class Turn:
+    """The right to send one attempt of a call: its turn at the rate limit, and a connection.
+
+    Made by `ApiSession.turn` for one ``async with`` block, which waits for both and gives them
+    back at its end. Only the session and this class change the call.
+    """
+
+    __slots__ = ("_began", "_call", "_granted", "_http", "_is_start", "_session", "_used")
+
+    def __init__(self, session: ApiSession, call: ApiCall) -> None:
+        self._session = session
+        self._call = call
+        self._is_start = call.priority is Priority.START
+        self._http: aiohttp.ClientSession | None = None
+        self._began = self._granted = 0.0
+        self._used = False
+
+    async def __aenter__(self) -> Self:
+        session, call = self._session, self._call
+        if call.retry_delay:
+            await session._sleeps.sleep(call.retry_delay)
+        self._http = session._session_holder.get_session()
+        self._began = self._granted = session.loop_time()
+        if call.attempt == 0:
+            call.started_at = self._began
+        call.attempt += 1
+        has_turn = session._rate_limiter.try_acquire(call.cost)
+        if not has_turn or not session._connection_limiter.try_acquire(self._is_start):
+            await session._admit(call, self._is_start, has_turn)
+            self._granted = session.loop_time()
+        if call.attempt == 1:
+            call.started_at = self._granted  # waiting for the first turn uses up no max_elapsed
+        if call.deadline is not None and call.deadline <= self._granted:
+            self._give_back()
+            raise deadline_error(call)
+        return self
+
+    async def send(self) -> ApiResponse | None:
+        """Send the call; return its response, or None if its next turn may send it again.
+
+        Raises the error with which the call ends. Called once.
+        """
+        session, call, self._used = self._session, self._call, True
+        assert self._http is not None  # noqa: S101  # set on entry
+        try:
+            outcome = await session._attempt(self._http, call, self._granted)
+        except asyncio.CancelledError:
+            self._report("CancelledError")
+            raise
+        if isinstance(outcome, ApiResponse):
+            budget = session._retry_budget
+            if budget.remaining < budget.capacity:
+                budget.record_success(call.last_outcome)
+            self._report(None, trace_id=outcome.trace_id)
+            return outcome
+        delay = session._retry_delay(call, outcome)
+        self._report(type(outcome).__name__, delay, getattr(outcome, "trace_id", None))
+        if delay is None:
+            raise outcome
+        call.last_error, call.retry_delay = outcome, delay
+        if call.last_outcome is AttemptOutcome.RATE_LIMITED:
+            call.send_count = 0  # the service has refused it: nothing of it is there
+            call.retry_delay = 0.0  # the rate limiter holds it with all others, in their order
+        return None
+
+    async def __aexit__(self, *_: object) -> None:
+        if not self._used:
+            self._give_back()
+        elif self._call.response is None:  # a stream has the connection until it ends
+            self._session._connection_limiter.release(self._is_start)
+
+    def _give_back(self) -> None:
+        self._session._connection_limiter.release(self._is_start)
+        self._session._rate_limiter.refund(self._call.cost)
+
+    def _report(
+        self, error: str | None, retry_in: float | None = None, trace_id: str | None = None
+    ) -> None:
+        session = self._session
+        if session._reporter.is_enabled():
+            times = (self._began, self._granted, session.loop_time())
+            session._reporter.report_attempt(self._call, times, error, retry_in, trace_id)
