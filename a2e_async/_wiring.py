@@ -177,17 +177,15 @@ class ClientComponents:
         """Uploads inputs."""
         from a2e_async._core.files.upload import Uploader
         from a2e_async._core.submission.budget import Reservation
-        from a2e_async._presign import presign_factory
+        from a2e_async._core.submission.presign import PresignRequest
 
-        presign_for = presign_factory(
-            self.session, self._own_context.request_options(), self.recorder
+        presign = PresignRequest(
+            self.session,
+            self._own_context.request_options(),
+            self.recorder,
+            Reservation(self.budgets),
         )
-        return Uploader(
-            self.file_session,
-            presign_for(Reservation(self.budgets)),
-            emit=self._emit,
-            records=self.recorder,
-        )
+        return Uploader(self.file_session, presign, emit=self._emit, records=self.recorder)
 
     @_Component
     def files(self) -> "FileTransfers":
@@ -283,7 +281,6 @@ class ClientComponents:
     def files_for(self, context: RequestContext) -> "FileTransfers":
         """Return uploads and downloads whose upload URLs are requested with these options."""
         from a2e_async._core.submission.file_transfers import FileTransfers
-        from a2e_async._presign import presign_factory
         from a2e_async.kinds.operations import find_record
 
         async def find_source(name: str, id: str) -> "Record":
@@ -295,7 +292,9 @@ class ClientComponents:
             self.uploader,
             self.downloader,
             find_source,
-            presign_factory(self.session, context.request_options(), self.recorder),
+            self.session,
+            context.request_options(),
+            self.recorder,
             self.budgets,
             self.budget_queue,
         )

@@ -89,15 +89,14 @@ async def send_raw_request(
         )
     # A budget covers everything that may be charged, so the operation is priced and reserved.
     reservation = await context.charged.reserve(path, path, body if is_mapping(body) else {})
-    with commit_on_exit(reservation, path) as (sent, refused):
-        return await context.session.request(
-            verb,
-            path,
-            params=params,
-            json=body,
-            retry_safety=RetrySafety.CHARGED,
-            timeout=context.start_timeout,
-            priority=priority,
-            on_sent=sent,
-            on_rate_limited=refused,
-        )
+    call = context.session.new_call(
+        verb,
+        path,
+        params=params,
+        json=body,
+        retry_safety=RetrySafety.CHARGED,
+        timeout=context.start_timeout,
+        priority=priority,
+    )
+    with commit_on_exit(reservation, path, call):
+        return await context.session.send(call)

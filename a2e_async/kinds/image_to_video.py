@@ -284,17 +284,17 @@ class ImageToVideo(TaskNamespace[P, R]):
         context = self._context
         # The stream is charged once it begins, so its price is reserved before the request.
         reservation = await context.charged.reserve(_EXTEND_PROMPT, path, body)
-        with commit_on_exit(reservation, _EXTEND_PROMPT) as (sent, refused):
-            stream = context.session.stream(
-                "POST",
-                path,
-                json=body,
-                retry_safety=RetrySafety.CHARGED,
-                on_sent=sent,
-                on_rate_limited=refused,
-                **context.request_options(),
-            )
-            return await opened.enter_async_context(stream)
+        call = context.session.new_call(
+            "POST",
+            path,
+            json=body,
+            retry_safety=RetrySafety.CHARGED,
+            stream=True,
+            **context.request_options(),
+        )
+        with commit_on_exit(reservation, _EXTEND_PROMPT, call):
+            response = await context.session.send(call)
+        return await opened.enter_async_context(context.session.events(response))
 
     @hide_frames
     async def _extension_request(self, inputs: PromptInputs) -> tuple[str, dict[str, Any]]:

@@ -203,9 +203,9 @@ def test_never_closed(sandbox: Sandbox, tmp_path: Path, how: str) -> None:
         a2e = client()
         thread = threading.Thread(target=lambda: a2e.dubbing.start(**DUB), daemon=True)
         thread.start()
-        while not a2e._inner._components.start_registry._attempts:
+        while not a2e._inner._components.start_registry._requests:
             time.sleep(0.001)
-        while not any(f.sent for f in a2e._inner._components.start_registry._attempts):
+        while not any(f.sent for f in a2e._inner._components.start_registry._requests):
             time.sleep(0.001)
         {how}
         """,

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from a2e_async import A2E, Task
+from a2e_async._core.http.call import ApiCall
 from a2e_async.errors import (
     ClientClosed,
     InvalidInput,
@@ -221,14 +222,13 @@ async def test_cancelled_at_every_turn(make_client: MakeClient, sandbox: Sandbox
 async def test_gone_after_it_was_sent(a2e: A2E, sandbox: Sandbox, monkeypatch: Any) -> None:
     """An unclaimed task keeps its slot and is listed only for its own tenant."""
     user = a2e.for_caller("u", max_unfinished=1, max_wait=0)
-    places = a2e._context.starter.admission
-    sent = places.mark_sent
+    written = ApiCall.mark_sent
 
-    def sent_and_gone(attempt: Any) -> None:
-        sent(attempt)
+    def written_and_gone(call: ApiCall) -> None:
+        written(call)
         starting.cancel()
 
-    monkeypatch.setattr(places, "mark_sent", sent_and_gone)
+    monkeypatch.setattr(ApiCall, "mark_sent", written_and_gone)
     starting = start(user)
     with pytest.raises(asyncio.CancelledError):
         await starting

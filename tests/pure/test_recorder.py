@@ -26,6 +26,7 @@ from a2e_async._core.journal.rules import MAX_TIME_IN_FLIGHT
 from a2e_async._core.schema.inputs import TaskInput
 from a2e_async._core.submission.attempt import StartAttempt
 from a2e_async._core.submission.budget import Reservation
+from a2e_async._core.submission.calls import CallAttempt, ChargedCall
 from a2e_async.errors import JournalError, KeyConflict
 from a2e_async.kinds.registry import kind_named
 from a2e_async.models import Failure, Output, Record, Recovery, Status
@@ -126,6 +127,25 @@ def held(coins: int) -> Reservation:
 def sent(key: str | None = "k", **values: Any) -> StartAttempt:
     """Return a start that is about to be sent."""
     return start_attempt(key, **{"recovery": recovery(), **values})
+
+
+def on_the_wire() -> Any:
+    """Return an API call that was sent."""
+    return SimpleNamespace(sent=True)
+
+
+def call(key: str = "k") -> CallAttempt[Any]:
+    """Return a paid call without a task that is about to be sent."""
+    spec = ChargedCall[Any](
+        kind="speech", path="/start", body={}, timeout=1, read_result=lambda response: response
+    )
+    return CallAttempt(
+        charged_call=spec,
+        timeout=1,
+        key=key,
+        key_generated=True,
+        recovery=recovery(kind="speech"),
+    )
 
 
 def of(*ids: str, kind: Any = DUBBING) -> Any:
@@ -389,7 +409,8 @@ async def test_an_intent_after_its_key_was_taken(clients: Clients) -> None:
     start = start_attempt(media={("url", None): object()})
     await recorder.reserve_key(start)
     clients.change(lost_at=5.0)
-    start.recovery = recovery(name="N", mark="M")
+    start.name, start.mark = "N", "M"
+    start.recovery = recovery(name="N", mark="M", path=DUBBING.start.path, expected=1)
     start.reservation, start.upload_coins, start.webhook_id = held(7), 2, "h"
     await recorder.record_intent(start)
     (entry,) = clients.entries
@@ -410,26 +431,24 @@ async def test_a_key_that_was_taken_meanwhile_sends_nothing(clients: Clients) ->
 
 async def test_what_was_not_sent_is_withdrawn(clients: Clients) -> None:
     recorder, journal = clients.recorder()
-    for key in ("a", "b", "c", "d"):
-        await recorder.record_intent(sent(key))
+    starts = {key: sent(key) for key in "abcde"}
+    for start in starts.values():
+        await recorder.record_intent(start)
     at = NOW.timestamp()
-    recorder.mark_sent("b")
-    recorder.mark_sent(None)
-    recorder.mark_sent("unknown")
-    recorder.mark_sent("c")
-    recorder.mark_refused("c", LATER)
-    recorder.mark_refused(None, LATER)
-    recorder.withdraw(None)
-    recorder.withdraw("b")
-    recorder.withdraw("a")
-    recorder.withdraw("a")
+    starts["b"].api_call = on_the_wire()
+    starts["c"].recovery = recovery(sent_at=LATER)  # of its next turn, after a 429
+    recorder.end_intent("e")
+    recorder.end_intent("unknown")
+    recorder.end_intent(None)
+    for key in (None, "b", "a", "a", "e", "unknown"):
+        recorder.withdraw(key)
     assert journal.withdrawn == (("a", at),)
     recorder.withdraw_all()
     recorder.withdraw_all()
     assert sorted(journal.withdrawn) == [("a", at), ("c", LATER.timestamp()), ("d", at)]
     journal.fails = frozenset({"drop"})
-    await recorder.record_intent(sent("e"))
-    recorder.withdraw("e")
+    await recorder.record_intent(sent("f"))
+    recorder.withdraw("f")
     assert len(journal.withdrawn) == 4
 
 
@@ -512,7 +531,7 @@ async def test_what_the_journal_could_not_take_is_written_before_the_next_start(
         with pytest.raises(JournalError, match=r"^The disk is full\.$"):
             await recorder.reserve_key(start)
     with pytest.raises(JournalError):
-        await recorder.record_call_intent("c", recovery())
+        await recorder.flush_unwritten()
     journal.fails = frozenset()
     await recorder.reserve_key(start_attempt())
     assert [(e.ids, e.coins) for e in clients.entries] == [((A,), 5), ((B,), 6)]
@@ -623,7 +642,7 @@ async def test_a_start_that_was_never_sent_is_dropped(clients: Clients) -> None:
     start.recovery = None
     await recorder.drop_start(start)
     assert clients.entries == []
-    await recorder.drop_call("unknown")
+    await recorder.drop_start(call("unknown"))
 
 
 async def test_a_journal_may_have_no_way_to_withdraw_at_once(clients: Clients) -> None:
@@ -697,15 +716,15 @@ async def test_dropping_goes_on_while_it_is_cancelled(clients: Clients, times: i
     assert (clients.entries == []) is (times < 5)
 
 
-@pytest.mark.parametrize("what", ["drop", "drop_call"])
+@pytest.mark.parametrize("what", [sent, call])
 async def test_a_drop_that_fails_is_logged(
-    clients: Clients, caplog: pytest.LogCaptureFixture, what: str
+    clients: Clients, caplog: pytest.LogCaptureFixture, what: Any
 ) -> None:
     recorder, journal = clients.recorder()
-    start = sent()
+    start = what()
     await recorder.record_intent(start)
     journal.fails = frozenset({"drop"})
-    await (recorder.drop_start(start) if what == "drop" else recorder.drop_call("k"))
+    await recorder.drop_start(start)
     assert warned(caplog) == ["The disk is full."]
     recorder.withdraw("k")
     assert journal.withdrawn == ()
@@ -912,7 +931,7 @@ async def test_remaining_tasks_that_do_not_exist_are_dropped(
 
 async def test_a_paid_call_is_written_before_and_after(clients: Clients) -> None:
     recorder, journal = clients.recorder()
-    await recorder.record_call_intent("k", recovery(kind="speech"))
+    await recorder.record_intent(call())
     (entry,) = clients.entries
     assert (entry.kind, entry.digest, entry.path) == ("speech", "d", "/start")
     assert (entry.state, entry.sent_at, entry.own_key) == (State.INTENT, NOW.timestamp(), True)
@@ -926,8 +945,8 @@ async def test_a_paid_call_is_written_before_and_after(clients: Clients) -> None
 
 async def test_a_call_that_was_refused_is_forgotten(clients: Clients) -> None:
     recorder, journal = clients.recorder()
-    await recorder.record_call_intent("k", recovery(kind="speech"))
-    await recorder.drop_call("k")
+    await recorder.record_intent(call())
+    await recorder.drop_start(call())
     recorder.withdraw_all()
     assert clients.entries == []
     assert journal.withdrawn == ()

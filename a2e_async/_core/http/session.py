@@ -220,7 +220,15 @@ class ApiSession:
         ``deadline`` is a time of `loop_time` after which nothing is sent or awaited.
         ``retry=False`` makes a single attempt. Raises the errors of `a2e_async.errors`.
         """
-        return self._run(self.new_call(method, path, **options))
+        return self.send(self.new_call(method, path, **options))
+
+    async def send(self, call: ApiCall) -> ApiResponse:
+        """Send a call, as `request` does, and return its response."""
+        while True:
+            async with Turn(self, call) as turn:
+                response = await turn.send()
+            if response is not None:
+                return response
 
     def turn(self, call: ApiCall) -> "Turn":
         """Return the turn for the next attempt of a call, as a context::
@@ -244,7 +252,7 @@ class ApiSession:
         begun. ``timeout`` applies to the whole stream, ``max_bytes`` to one event. A response
         that is not a stream yields one pair: "result" and its data as JSON.
         """
-        response = await self._run(self.new_call(method, path, stream=True, **options))
+        response = await self.send(self.new_call(method, path, stream=True, **options))
         async with self.events(response) as events:
             yield events
 
@@ -274,13 +282,6 @@ class ApiSession:
             await http.close()
 
     # -- one call --------------------------------------------------------------------------
-
-    async def _run(self, call: ApiCall) -> ApiResponse:
-        while True:
-            async with Turn(self, call) as turn:
-                response = await turn.send()
-            if response is not None:
-                return response
 
     async def _attempt(
         self, http: aiohttp.ClientSession, call: ApiCall, now: float

@@ -1,38 +1,43 @@
-"""What the journal's recorder reads and sets of a start in progress."""
+"""What the journal's recorder reads and sets of a paid request in progress."""
 
 from typing import Any, Protocol
 
-from a2e_async._core.schema.inputs import TaskInput
+from a2e_async._core.journal.protocol import Entry, State
 from a2e_async._core.tasks.kind import TaskKind
 from a2e_async.models import Recovery
 
 
 class RecordedReservation(Protocol):
-    """What the budgets of a start have reserved for it, see `Reservation`."""
+    """What the budgets of a request have reserved for it, see `Reservation`."""
 
     def __bool__(self) -> bool: ...
-
-    @property
-    def price(self) -> int | None: ...
 
     def reserve_unknown(self, coins: int, key: str) -> None: ...
 
 
-class RecordedStart(Protocol):
-    """The part of a start that belongs in the journal; `StartAttempt` describes the fields."""
+class RecordedRequest(Protocol):
+    """The part of a paid request that the journal is about; `PaidRequest` describes the fields."""
 
-    kind: TaskKind[..., Any]
-    inputs: TaskInput
-    digest: str
-    name: str | None
-    mark: str | None
-    webhook_id: str | None
     key: str | None
     key_acquired: bool
     owned_by_other_client: bool
     key_generated: bool
     recovery: Recovery | None
-    upload_coins: int
+
+    @property
+    def sent(self) -> bool: ...
+
+    def entry(self, state: State, ids: tuple[str, ...] = (), coins: int | None = None) -> Entry: ...
+
+
+class RecordedStart(RecordedRequest, Protocol):
+    """The part of a start that the journal is about; `StartAttempt` describes the fields."""
+
+    kind: TaskKind[..., Any]
+    digest: str
+    name: str | None
+    mark: str | None
+    webhook_id: str | None
 
     @property
     def reservation(self) -> RecordedReservation: ...

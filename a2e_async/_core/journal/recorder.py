@@ -25,7 +25,7 @@ from a2e_async._core.journal.protocol import (
     UploadedInput,
     capabilities_of,
 )
-from a2e_async._core.journal.recorded_start import RecordedStart
+from a2e_async._core.journal.recorded_start import RecordedRequest, RecordedStart
 from a2e_async._core.journal.rules import MAX_TIME_IN_FLIGHT, is_same_start
 from a2e_async._core.redact import redact
 from a2e_async._core.tasks.kind import TaskKind, split_ref
@@ -65,8 +65,8 @@ class JournalRecorder:
         self._flush_lock = asyncio.Lock()
         """Held while they are written: two writers would remove each other's entries."""
         self._reported_other_accounts = False
-        self._unsent_since: dict[str, float] = {}
-        """``sent_at`` (seconds since 1970) of intents whose request is not written yet, by key."""
+        self._intents: dict[str, RecordedRequest] = {}
+        """Requests in progress whose intent is recorded, or about to be, by key."""
         _RECORDERS.add(self)
         _withdraw_at_exit()
 
@@ -78,7 +78,7 @@ class JournalRecorder:
         failure: JournalError | None = None
         if self._unwritten:
             try:
-                await self._flush_unwritten()
+                await self.flush_unwritten()
             except JournalError as error:
                 failure = error
         await self.journal.aclose()
@@ -90,6 +90,85 @@ class JournalRecorder:
                 f"{failure} These tasks are paid and not in the journal: {refs}. Attach them with "
                 "a2e.attach(ref)."
             ) from failure
+
+    # -- a paid request ----------------------------------------------------------------------
+
+    async def record_intent(self, request: RecordedRequest) -> None:
+        """Record that the request is about to be sent.
+
+        Raises `LeaseLost` if another client has taken the key meanwhile; then nothing may be sent.
+        """
+        assert request.key is not None  # noqa: S101  # set by reserve_key(), or for a call
+        self._intents[request.key] = request
+        entry = request.entry(State.INTENT)
+        if request.key_generated:
+            await self.journal.begin(entry)
+        elif not request.key_acquired:
+            result = await self.journal.begin(entry)
+            if not result.created:
+                raise LeaseLost("Another start has this key; nothing was sent by this one.")
+            request.key_acquired = True
+        else:
+            await self.journal.advance(
+                entry.key,
+                State.INTENT,
+                path=entry.path,
+                name=entry.name,
+                mark=entry.mark,
+                echo=entry.echo,
+                expected=entry.expected,
+                sent_at=entry.sent_at,
+                lost_at=None,
+                reserved=entry.reserved,
+                uploads=entry.uploads,
+                hook=entry.hook,
+            )
+
+    def end_intent(self, key: str | None) -> None:
+        """Note that a request has ended: it was sent, or its entry is dropped."""
+        if key is not None:
+            self._intents.pop(key, None)
+
+    def withdraw(self, key: str | None) -> None:
+        """Drop the entry of a request that was not sent, without waiting, if the journal can.
+
+        Used when an event loop or a process ends and no coroutine can run any more.
+        """
+        request = None if key is None else self._intents.pop(key, None)
+        if key is None or request is None or request.sent or request.recovery is None:
+            return
+        with suppress(JournalError):  # at worst the next run searches for it in vain
+            sent_at = request.recovery.sent_at.timestamp()
+            capabilities_of(self.journal).withdraw(key, sent_at)
+
+    def withdraw_all(self) -> None:
+        """Drop the entries of all requests that were not sent."""
+        for key in list(self._intents):
+            self.withdraw(key)
+
+    async def drop_start(self, request: RecordedRequest) -> None:
+        """Drop the entry of a request that the service did not accept."""
+        if request.key is None:
+            return
+        # If it was cancelled while its key was being reserved, the entry may be another start's.
+        own = request.key_generated or request.key_acquired
+        # `asyncio.run` may cancel this a second time at its end: try again all the same, or the
+        # next run would search for a start that was never sent.
+        for _ in range(_MAX_DROP_ATTEMPTS):
+            try:
+                await self._drop_entry(request, request.key, is_own=own)
+            except asyncio.CancelledError:
+                own = False  # it may have been dropped, and reserved by another start since
+                continue
+            break
+        self.end_intent(request.key)
+
+    async def _drop_entry(self, request: RecordedRequest, key: str, *, is_own: bool) -> None:
+        try:
+            if is_own or await self._entry_belongs_to(request, key):
+                await self.journal.drop(key)
+        except JournalError as error:
+            logger.warning("%s", error)  # at worst the next run searches for it in vain
 
     # -- a start -----------------------------------------------------------------------------
 
@@ -106,7 +185,7 @@ class JournalRecorder:
         both in one durable write. Without ``check_first`` such a key is not even read here.
         Raises `KeyConflict`.
         """
-        await (self._flush_unwritten() if attempt.key is None else self.flush_and_report_others())
+        await (self.flush_unwritten() if attempt.key is None else self.flush_and_report_others())
         if attempt.key is None:
             attempt.key, attempt.key_generated = generate_key("auto"), True
         if attempt.key_generated:
@@ -119,7 +198,7 @@ class JournalRecorder:
         ):
             return None
         while True:
-            result = await self.journal.begin(self._build_entry(attempt, State.RESERVED))
+            result = await self.journal.begin(attempt.entry(State.RESERVED))
             entry = result.entry
             if (entry.kind, entry.digest) != (attempt.kind.name, attempt.digest):
                 raise key_conflict(attempt.key, entry.ref)
@@ -146,63 +225,6 @@ class JournalRecorder:
                 return None
             await self._wait_for_change(entry)
 
-    async def record_intent(self, attempt: RecordedStart) -> None:
-        """Record that the start is about to be sent.
-
-        Raises `LeaseLost` if another client has taken the key meanwhile; then nothing may be sent.
-        """
-        assert attempt.key is not None  # noqa: S101  # set by reserve_key()
-        recovery = attempt.recovery
-        assert recovery is not None  # noqa: S101  # set before the request
-        self._unsent_since[attempt.key] = recovery.sent_at.timestamp()
-        if attempt.key_generated:
-            await self.journal.begin(self._build_entry(attempt, State.INTENT))
-        elif not attempt.key_acquired:
-            result = await self.journal.begin(self._build_entry(attempt, State.INTENT))
-            if not result.created:
-                raise LeaseLost("Another start has this key; nothing was sent by this one.")
-            attempt.key_acquired = True
-        else:
-            await self.journal.advance(
-                attempt.key,
-                State.INTENT,
-                path=recovery.path,
-                name=recovery.name,
-                mark=recovery.mark,
-                echo=dict(recovery.echo),
-                expected=recovery.expected,
-                sent_at=recovery.sent_at.timestamp(),
-                lost_at=None,
-                reserved=attempt.reservation.price,
-                uploads=attempt.upload_coins,
-                hook=attempt.webhook_id,
-            )
-
-    def mark_sent(self, key: str | None) -> None:
-        """Note that a start is being sent: from now on it is never withdrawn."""
-        if key is not None:
-            self._unsent_since.pop(key, None)
-
-    def mark_refused(self, key: str | None, sent_at: datetime) -> None:
-        """Note that the service refused a start: it can be withdrawn until it is sent again."""
-        if key is not None:
-            self._unsent_since[key] = sent_at.timestamp()
-
-    def withdraw(self, key: str | None) -> None:
-        """Drop the entry of a start that was not sent, without waiting, if the journal can.
-
-        Used when an event loop or a process ends and no coroutine can run any more.
-        """
-        sent_at = None if key is None else self._unsent_since.pop(key, None)
-        if key is not None and sent_at is not None:
-            with suppress(JournalError):  # at worst the next run searches for it in vain
-                capabilities_of(self.journal).withdraw(key, sent_at)
-
-    def withdraw_all(self) -> None:
-        """Drop the entries of all starts that were not sent."""
-        for key in list(self._unsent_since):
-            self.withdraw(key)
-
     async def record_accepted(
         self, attempt: RecordedStart, ids: tuple[str, ...], coins: int | None
     ) -> tuple[str, ...]:
@@ -215,7 +237,7 @@ class JournalRecorder:
             return ids  # a recover() of a start that is not in this journal
         # A task that cannot be polled will never get any further than this.
         pollable = attempt.kind.pollable
-        entry = self._build_entry(attempt, State.ACCEPTED if pollable else State.SAVED, ids, coins)
+        entry = attempt.entry(State.ACCEPTED if pollable else State.SAVED, ids, coins)
         if not pollable:
             entry = evolve(entry, closed_by=ClosedBy.NO_FILES)
         try:
@@ -246,7 +268,7 @@ class JournalRecorder:
         written = await self.journal.advance(entry.key, entry.state, **values)
         return written or (await self.journal.begin(entry)).entry
 
-    async def _flush_unwritten(self) -> None:
+    async def flush_unwritten(self) -> None:
         """Write all unwritten entries. Raises `JournalError` if one of them fails."""
         if not self._unwritten and self._former_account is None:
             return
@@ -282,30 +304,6 @@ class JournalRecorder:
         except JournalError as error:
             logger.warning("%s", error)  # the intent is recorded, which is what matters
 
-    async def drop_start(self, attempt: RecordedStart) -> None:
-        """Drop the entry of a start that the service did not accept."""
-        if attempt.key is None:
-            return
-        # If it was cancelled while its key was being reserved, the entry may be another start's.
-        own = attempt.key_generated or attempt.key_acquired
-        # `asyncio.run` may cancel this a second time at its end: try again all the same, or the
-        # next run would search for a start that was never sent.
-        for _ in range(_MAX_DROP_ATTEMPTS):
-            try:
-                await self._drop_entry(attempt, attempt.key, is_own=own)
-            except asyncio.CancelledError:
-                own = False  # it may have been dropped, and reserved by another start since
-                continue
-            break
-        self._unsent_since.pop(attempt.key, None)
-
-    async def _drop_entry(self, attempt: RecordedStart, key: str, *, is_own: bool) -> None:
-        try:
-            if is_own or await self._entry_belongs_to(attempt, key):
-                await self.journal.drop(key)
-        except JournalError as error:
-            logger.warning("%s", error)  # at worst the next run searches for it in vain
-
     async def unresolved_starts(self, kind: TaskKind[..., Any]) -> list[tuple[str, Recovery]]:
         """Return key and recovery of each start of a kind that was sent and has no task yet.
 
@@ -322,25 +320,6 @@ class JournalRecorder:
                 return found
 
     # -- paid calls without a task -----------------------------------------------------------
-
-    async def record_call_intent(
-        self, key: str, recovery: Recovery, reserved: int | None = None
-    ) -> None:
-        """Record that a paid call without a task, of this expected price, is about to be sent."""
-        await self._flush_unwritten()
-        self._unsent_since[key] = recovery.sent_at.timestamp()
-        await self.journal.begin(
-            Entry(
-                key=key,
-                kind=recovery.kind,
-                digest=recovery.digest,
-                state=State.INTENT,
-                path=recovery.path,
-                sent_at=recovery.sent_at.timestamp(),
-                reserved=reserved,
-                own_key=True,
-            )
-        )
 
     async def record_found_task(self, task: "Task[Any]", recovery: Recovery) -> None:
         """Record a task that a paid call or a search has found, unless it is recorded already."""
@@ -377,14 +356,6 @@ class JournalRecorder:
             reserved=None,
             closed_by=ClosedBy.RETURNED,
         )
-
-    async def drop_call(self, key: str) -> None:
-        """Drop the entry of a call that was refused or never sent."""
-        self._unsent_since.pop(key, None)
-        try:
-            await self.journal.drop(key)
-        except JournalError as error:
-            logger.warning("%s", error)
 
     async def restore_key(self, attempt: RecordedStart) -> None:
         """Set the key of an attempt that searches by its recovery, if the journal has its entry."""
@@ -603,7 +574,7 @@ class JournalRecorder:
 
     async def flush_and_report_others(self) -> None:
         """Write unwritten entries; log, once, that the journal has entries of other accounts."""
-        await self._flush_unwritten()
+        await self.flush_unwritten()
         if self._reported_other_accounts:
             return
         self._reported_other_accounts = True
@@ -613,11 +584,12 @@ class JournalRecorder:
 
     # -- inside ------------------------------------------------------------------------------
 
-    async def _entry_belongs_to(self, attempt: RecordedStart, key: str) -> bool:
-        entry, recovery = await self.journal.get(key), attempt.recovery
+    async def _entry_belongs_to(self, request: RecordedRequest, key: str) -> bool:
+        entry, recovery = await self.journal.get(key), request.recovery
         if entry is None or recovery is None or entry.owner != self.journal.owner:
             return False
-        return (entry.mark, entry.sent_at) == (attempt.mark, recovery.sent_at.timestamp())
+        own = request.entry(entry.state)
+        return (entry.mark, entry.sent_at) == (own.mark, own.sent_at)
 
     async def _find_entry(self, kind: str, id: str) -> Entry | None:
         try:
@@ -645,35 +617,6 @@ class JournalRecorder:
             pass
         finally:
             stop_watching()
-
-    def _build_entry(
-        self,
-        attempt: RecordedStart,
-        state: State,
-        ids: tuple[str, ...] = (),
-        coins: int | None = None,
-    ) -> Entry:
-        assert attempt.key is not None  # noqa: S101  # set by reserve_key()
-        recovery = attempt.recovery
-        return Entry(
-            key=attempt.key,
-            kind=attempt.kind.name,
-            digest=attempt.digest,
-            state=state,
-            path=attempt.kind.start.path,
-            name=attempt.name,
-            mark=attempt.mark,
-            echo={} if recovery is None else dict(recovery.echo),
-            expected=attempt.kind.task_count(attempt.inputs),
-            sent_at=None if recovery is None else recovery.sent_at.timestamp(),
-            ids=ids,
-            coins=coins,
-            reserved=attempt.reservation.price,
-            uploads=attempt.upload_coins,
-            meta=attempt.inputs.meta,
-            own_key=attempt.key_generated,
-            hook=attempt.webhook_id,
-        )
 
 
 async def clear_expected_tasks(journal: Journal, key: str) -> None:

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from attrs import define, field
 
+from a2e_async._core.clock import utc_now
+from a2e_async._core.journal.protocol import Entry, State
 from a2e_async._core.redact import stable_url
 from a2e_async._core.schema.inputs import TaskInput, is_url
-from a2e_async._core.submission.budget import Reservation
 from a2e_async._core.submission.fair_queue import QueuedStart
+from a2e_async._core.submission.paid_request import PaidRequest
+from a2e_async._core.submission.recovery_match import body_digests
 from a2e_async._core.tasks.kind import TaskKind
-from a2e_async.errors import InvalidInput, StartOutcomeUnknown
+from a2e_async.errors import InvalidInput
 from a2e_async.models import Recovery
 
 if TYPE_CHECKING:
@@ -46,13 +49,8 @@ class Slot(QueuedStart):
 
 
 @define(eq=False, kw_only=True, repr=False)
-class StartAttempt:
-    """A start and its waiters.
-
-    ``sent`` becomes True immediately before the request is written. From then on the start is
-    never withdrawn, unless the service answers 429. ``key`` is the user's; with a journal, a
-    generated one if the user gave none.
-    """
+class StartAttempt(PaidRequest["Task[Any]"]):
+    """A start of a task in progress."""
 
     kind: TaskKind[..., Any]
     inputs: TaskInput
@@ -61,37 +59,18 @@ class StartAttempt:
     name: str | None
     mark: str | None
     services: "TaskServices"
-    timeout: float
+    search_only: bool = False
+    """Its task is searched for; it is never submitted."""
     webhook_id: str | None = None
     """Identifies the start in its webhook token; None if it requests no webhook."""
-    key: str | None = None
     anonymous_id: object = field(factory=object)
     """Identifies the start if it has no key."""
-    key_acquired: bool = False
-    """The journal has reserved the key for this attempt."""
-    owned_by_other_client: bool = False
-    """Another client owns the key and lost its response: search for the task, never submit."""
-    key_generated: bool = False
-    """The key was generated for the journal; the user gave none."""
-    run_task: "asyncio.Task[Task[Any]] | None" = None
-    waiter_count: int = 0
-    sent: bool = False
-    withdrawn: bool = False
-    delivered: bool = False
-    recovery: Recovery | None = None
-    """What identifies the start at the service: set before it is sent, or by an earlier run."""
-    task: "Task[Any] | None" = None
-    unknown_outcome: StartOutcomeUnknown | None = None
-    reservation: Reservation = field(factory=Reservation)
-    """What its budgets have reserved for it."""
     prepaid: int = 0
     """Coins that budgets have counted for tasks which its response did not name."""
     upload_coins: int = 0
     """Coins paid to upload its inputs."""
     event_number: int | None = None
     """The number of this start in events, if there is a listener."""
-    sent_at_loop_time: float | None = None
-    """Event loop time (s) just before this process sent it."""
     slot: Slot | None = None
     """Its slot. Once the task is known, the task occupies the slot and this is None."""
     slot_of_missing: Slot | None = None
@@ -101,6 +80,11 @@ class StartAttempt:
         return (
             f"<StartAttempt of {self.kind.name}, key {self.key!r}{', sent' if self.sent else ''}>"
         )
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether it has a key of the user's, with which other callers may join it."""
+        return self.inputs.key is not None
 
     @property
     def reservation_key(self) -> str | None:
@@ -114,6 +98,43 @@ class StartAttempt:
     def start_id(self) -> object:
         """Identifies the start among all starts of the client: its key, if it has one."""
         return self.anonymous_id if self.key is None else self.key
+
+    def describe(self, body: Mapping[str, Any]) -> Recovery:
+        """Return what identifies this start in a list, in case the response is lost."""
+        return Recovery(
+            kind=self.kind.name,
+            path=self.kind.start.path,
+            name=self.name,
+            mark=self.mark,
+            digest=self.digest,
+            sent_at=utc_now(),
+            expected=self.kind.task_count(self.inputs),
+            echo=body_digests(body),
+        )
+
+    def entry(self, state: State, ids: tuple[str, ...] = (), coins: int | None = None) -> Entry:
+        """Return its journal entry in this state, with the ids of its tasks and their price."""
+        assert self.key is not None  # noqa: S101  # set by the recorder's reserve_key()
+        recovery = self.recovery
+        return Entry(
+            key=self.key,
+            kind=self.kind.name,
+            digest=self.digest,
+            state=state,
+            path=self.kind.start.path,
+            name=self.name,
+            mark=self.mark,
+            echo={} if recovery is None else dict(recovery.echo),
+            expected=self.kind.task_count(self.inputs),
+            sent_at=None if recovery is None else recovery.sent_at.timestamp(),
+            ids=ids,
+            coins=coins,
+            reserved=self.reservation.price,
+            uploads=self.upload_coins,
+            meta=self.inputs.meta,
+            own_key=self.key_generated,
+            hook=self.webhook_id,
+        )
 
     def drop_inputs(self) -> None:
         """Drop the media, which may be large: nothing will be sent any more."""

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from threading import RLock
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from attrs import define, evolve, field
 
@@ -599,31 +599,30 @@ def as_budget(value: Any) -> Budget | None:
     raise InvalidInput("budget must be a Budget or a number of coins.", field="budget")
 
 
+class SentCall(Protocol):
+    """A call that knows whether it may have reached the service; `ApiCall` is one."""
+
+    @property
+    def sent(self) -> bool: ...
+
+
 @contextmanager
-def commit_on_exit(
-    reservation: Reservation, kind: str
-) -> Generator[tuple[Callable[[], None], Callable[[], None]]]:
-    """Commit the reservation when the block ends, or release it if nothing can be charged.
+def commit_on_exit(reservation: Reservation, kind: str, call: SentCall) -> Generator[None]:
+    """Commit the reservation of a call when the block ends, or release it if it was not accepted.
 
-    Yields the callbacks ``on_sent`` and ``on_rate_limited`` for the block's request. If the
-    request may have been accepted, the reservation is kept.
+    If the call may have been accepted, the reservation is kept.
     """
-    sent = False
-
-    def on_sent() -> None:
-        nonlocal sent
-        sent = True
-
-    def on_refused() -> None:
-        nonlocal sent
-        sent = False
-
     try:
-        yield on_sent, on_refused
+        yield
     except BaseException as error:
-        if not sent or (isinstance(error, A2EError) and not may_have_been_accepted(error)):
-            reservation.release()
-        else:
+        if was_accepted(call, error):
             reservation.retain()
+        else:
+            reservation.release()
         raise
     reservation.commit(kind, None)
+
+
+def was_accepted(call: SentCall, error: BaseException) -> bool:
+    """Return whether a paid call that ended with an error may have been accepted."""
+    return call.sent and not (isinstance(error, A2EError) and not may_have_been_accepted(error))

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextvars import Context
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -10,13 +11,13 @@ from attrs import evolve
 
 from a2e_async._core.clock import utc_now
 from a2e_async._core.http.rate_limit import Priority
-from a2e_async._core.http.retry import RetrySafety, may_have_been_accepted
+from a2e_async._core.http.retry import RetrySafety
 from a2e_async._core.journal.keys import remaining_tasks_key, start_key_of_remaining_tasks
 from a2e_async._core.journal.protocol import UPLOAD, Entry, LeaseLost, State
 from a2e_async._core.journal.recorder import recovery_from_entry
-from a2e_async._core.redact import excerpt
 from a2e_async._core.schema.inputs import MediaInput
 from a2e_async._core.submission.attempt import StartAttempt
+from a2e_async._core.submission.paid_request import PaidExecutor, refused_by_service
 from a2e_async._core.submission.quotes import (
     FetchPrice,
     body_before_upload,
@@ -27,7 +28,6 @@ from a2e_async._core.submission.recovery_match import (
     SHORT_SCAN_DELAYS,
     RawRecord,
     SearchResult,
-    body_digests,
     has_mark,
     seconds_until_absence_counts,
     without_other_starts,
@@ -38,17 +38,19 @@ from a2e_async._core.submission.recovery_search import (
     list_endpoints,
     unknown_start_error,
 )
+from a2e_async._core.submission.unclaimed import UnclaimedStarts
 from a2e_async._core.tasks.kind import TaskKind
 from a2e_async._core.tasks.parsing import StartRefusal, read_id, read_record, read_start_response
 from a2e_async._core.tasks.task import Task, TaskServices
 from a2e_async._core.typeguards import parse_price
 from a2e_async._core.webhooks.tokens import WebhookTarget
-from a2e_async.errors import A2EError, BudgetExceeded, InvalidRequest, StartOutcomeUnknown
+from a2e_async.errors import BudgetExceeded, InvalidRequest, StartOutcomeUnknown
 from a2e_async.models import MediaType, Record, Recovery
 
 if TYPE_CHECKING:
     from a2e_async._core.event_emitter import EventEmitter
     from a2e_async._core.files.upload import LocalUpload
+    from a2e_async._core.http.call import ApiCall
     from a2e_async._core.http.session import ApiResponse, ApiSession
     from a2e_async._core.journal.recorder import JournalRecorder
     from a2e_async._core.submission.admission import AdmissionControl
@@ -74,12 +76,11 @@ class MediaUploader(Protocol):
     def is_upload_charged(self, prepared: "LocalUpload") -> bool: ...
 
 
-class StartExecutor:
-    """Submits the starts of one client.
+class StartExecutor(PaidExecutor[StartAttempt, Task[Any]]):
+    """Submits the starts of one client, and searches for those whose response was lost.
 
-    ``resend``: submit again once the absence of the task is proved. ``on_unclaimed`` receives a
-    task without a caller, ``withdraw`` an attempt that can be withdrawn again, and
-    ``run_in_background`` a search that continues after its start has returned.
+    ``resend``: submit again once the absence of the task is proved. ``unclaimed`` keeps tasks
+    that no caller gets.
     """
 
     def __init__(
@@ -96,27 +97,24 @@ class StartExecutor:
         fetch_price: FetchPrice | None,
         budget_queue: "BudgetQueue",
         emitter: "EventEmitter | None",
-        on_unclaimed: Callable[[Task[Any]], None],
-        withdraw: Callable[[StartAttempt], None],
-        run_in_background: Callable[[Coroutine[Any, Any, None], Recovery], None],
+        unclaimed: UnclaimedStarts,
     ) -> None:
+        super().__init__(session, recorder)
         self.output_source: OutputSource | None = None
         self.remaining_searches: set[object] = set()
         """The ids of running searches for tasks that a start response left out."""
-        self._session = session
+        self.background_searches: set[asyncio.Task[None]] = set()
+        """Those searches that continue after their start has returned."""
         self._media_uploader = media_uploader
         self._recovery_search = recovery_search
         self._known_tasks = known_tasks
         self._admission = admission
-        self._recorder = recorder
         self._resend = resend
         self._webhook = webhook
         self._fetch_price = fetch_price
         self._budget_queue = budget_queue
         self._emitter = emitter
-        self._on_unclaimed = on_unclaimed
-        self._withdraw = withdraw
-        self._run_in_background = run_in_background
+        self._unclaimed = unclaimed
 
     async def run(self, attempt: StartAttempt) -> Task[Any]:
         """Return the task of a start: from its journal entry, by a search, or newly started.
@@ -162,15 +160,13 @@ class StartExecutor:
                     await self._search_remaining_later(attempt, rest)
                 return self._task_from_entry(attempt, entry)
         if attempt.recovery is not None:
-            attempt.sent = True  # by an earlier process: search for it, never withdraw it
-            return await self._recover_lost_start(
-                attempt, "its process ended before the response arrived"
-            )
-        return await self._submit(attempt)
+            attempt.sent_earlier = True  # search for it, never withdraw it
+            return await self._recover(attempt, "its process ended before the response arrived")
+        return await self.submit(attempt)
 
     async def find_lost_start(self, attempt: StartAttempt) -> Task[Any]:
         """Search for a start without submitting it. Raises `StartOutcomeUnknown`."""
-        attempt.sent = True
+        attempt.sent_earlier = True
         recovery = attempt.recovery
         assert recovery is not None  # noqa: S101  # a search is always for a recovery
         self._known_tasks.mark_lost(attempt.kind, recovery, attempt.start_id)
@@ -181,64 +177,32 @@ class StartExecutor:
 
     # -- submitting ----------------------------------------------------------------------------
 
-    async def _submit(self, attempt: StartAttempt) -> Task[Any]:
-        try:
-            response = await self._send_request(attempt, await self._reserve_and_upload(attempt))
-            return await self._handle_response(attempt, response)
-        except asyncio.CancelledError as error:
-            if attempt.task is not None:
-                return attempt.task  # accepted; the client closed while the journal was written
-            if attempt.sent:
-                raise self._report_unknown(
-                    attempt, "the client was closed before the response arrived"
-                ) from error
-            await self._discard(attempt)
-            raise
-        except StartOutcomeUnknown:
-            raise
-        except A2EError as error:
-            if attempt.sent and may_have_been_accepted(error):
-                return await self._recover_lost_start(attempt, str(error), error)
-            await self._discard(attempt)
-            raise
-        except Exception as error:
-            # A bug in this package must not report a start that may be charged as not sent.
-            if attempt.sent:
-                raise self._report_unknown(attempt, f"{type(error).__name__}: {error}") from error
-            await self._discard(attempt)
-            raise
-        except BaseException:
-            # KeyboardInterrupt, or the loop is closing: awaiting the journal is not possible.
-            if self._recorder is not None and not attempt.sent:
-                self._recorder.withdraw(attempt.key)
-            raise
-
-    async def _reserve_and_upload(self, attempt: StartAttempt) -> dict[str, Any]:
+    async def _prepare(self, request: StartAttempt) -> dict[str, Any]:
         """Reserve the start's price, wait for its slot, upload its files; return the body.
 
         Before it waits for a budget it gives back its slot and its reservation. A start that
         holds one resource while it waits for another could deadlock with a second one.
         """
-        prices, final = await self._price_before_uploads(attempt)
-        if prices and not attempt.reservation:
-            await self._reserve_prices(attempt, lambda: prices)
+        prices, final = await self._price_before_uploads(request)
+        if prices and not request.reservation:
+            await self._reserve_prices(request, lambda: prices)
         while True:
             if self._admission.enabled:
-                await self._admission.acquire(attempt)
+                await self._admission.acquire(request)
             try:
-                body = await self._build_body(attempt)
+                body = await self._build_body(request)
                 if not final:
-                    prices, final = await self._price_after_uploads(attempt, body), True
-                    attempt.reservation.reserve(*prices)
+                    prices, final = await self._price_after_uploads(request, body), True
+                    request.reservation.reserve(*prices)
             except BudgetExceeded:
                 # No room for an upload, or the final price is higher: wait for the budget, this
                 # time for the start and all uploads that are left.
-                self._admission.release(attempt)
+                self._admission.release(request)
                 await self._reserve_prices(
-                    attempt, partial(self._prices_with_uploads, attempt, prices)
+                    request, partial(self._prices_with_uploads, request, prices)
                 )
             else:
-                attempt.reservation.release(
+                request.reservation.release(
                     UPLOAD
                 )  # reserved for files that another start uploaded
                 return body
@@ -302,65 +266,30 @@ class StartExecutor:
         )
         return [(attempt.kind.name, quoted)]
 
-    async def _send_request(self, attempt: StartAttempt, body: Mapping[str, Any]) -> "ApiResponse":
-        def sent() -> None:
-            if attempt.withdrawn:
-                # The cancellation has been requested but would only arrive after the request
-                # was written. This is the last point at which nothing has been sent.
-                raise asyncio.CancelledError
-            assert attempt.recovery is not None  # noqa: S101  # set by before()
-            attempt.sent = True
-            self._known_tasks.mark_sent(kind, attempt.recovery, attempt.start_id)
-            if self._recorder is not None:
-                self._recorder.mark_sent(attempt.key)
-            self._admission.mark_sent(attempt)
-
-        def refused() -> None:
-            # 429: the service did not accept it, so the start can be withdrawn again.
-            attempt.sent = False
-            self._known_tasks.mark_resolved(attempt.start_id)
-            if self._recorder is not None and attempt.recovery is not None:
-                self._recorder.mark_refused(attempt.key, attempt.recovery.sent_at)
-            if not attempt.waiter_count:
-                self._withdraw(attempt)
-
-        async def before() -> None:
-            # Set here and not earlier: the recovery search relies on this time, and the request
-            # may have waited for the rate limiter for minutes.
-            attempt.recovery = self._recovery_info(attempt, body)
-            if self._recorder is not None:
-                await self._recorder.record_intent(attempt)
-            attempt.sent_at_loop_time = asyncio.get_running_loop().time()
-
-        kind = attempt.kind
-        webhook_inputs = (
-            self._webhook.inputs(attempt.webhook_id) if self._webhook and attempt.webhook_id else {}
-        )
-        return await self._session.request(
-            kind.start.method,
-            kind.start.path,
-            json={**body, **webhook_inputs} if webhook_inputs else body,
+    def _new_call(self, request: StartAttempt, body: Mapping[str, Any]) -> "ApiCall":
+        start, webhook_id = request.kind.start, request.webhook_id
+        if self._webhook is not None and webhook_id:
+            body = {**body, **self._webhook.inputs(webhook_id)}
+        return self._session.new_call(
+            start.method,
+            start.path,
+            json=body,
             retry_safety=RetrySafety.CHARGED,
             priority=Priority.START,
-            timeout=attempt.timeout,
-            before_send=before,
-            on_sent=sent,
-            on_rate_limited=refused,
+            timeout=request.timeout,
         )
 
-    def _recovery_info(self, attempt: StartAttempt, body: Mapping[str, Any]) -> Recovery:
-        """Return what identifies this start in a list, in case the response is lost."""
-        kind = attempt.kind
-        return Recovery(
-            kind=kind.name,
-            path=kind.start.path,
-            name=attempt.name,
-            mark=attempt.mark,
-            digest=attempt.digest,
-            sent_at=utc_now(),
-            expected=kind.task_count(attempt.inputs),
-            echo=body_digests(body),
-        )
+    def _on_turn(self, request: StartAttempt) -> None:
+        assert request.recovery is not None  # noqa: S101  # set at the beginning of the turn
+        self._known_tasks.mark_sent(request.kind, request.recovery, request.start_id)
+        self._admission.mark_sent(request)
+
+    def _on_not_accepted(self, request: StartAttempt) -> None:
+        self._known_tasks.mark_resolved(request.start_id)
+
+    async def _discard(self, request: StartAttempt) -> None:
+        self._admission.release(request)
+        await super()._discard(request)
 
     async def _upload_media(self, attempt: StartAttempt) -> dict[tuple[str, int | None], str]:
         urls: dict[tuple[str, int | None], str] = {}
@@ -378,32 +307,23 @@ class StartExecutor:
             attempt.upload_coins += coins
         return urls
 
-    async def _handle_response(self, attempt: StartAttempt, response: "ApiResponse") -> Task[Any]:
-        kind = attempt.kind
+    async def _read(self, request: StartAttempt, response: "ApiResponse") -> Task[Any]:
+        kind, recovery = request.kind, request.recovery
         start = read_start_response(kind, response.data)
         if (
             isinstance(start, StartRefusal)
             and response.code is not None
             and response.http_status == 200
         ):
-            raise InvalidRequest(
-                http_status=response.http_status,
-                code=response.code,
-                message=excerpt(start.reason),
-                trace_id=response.trace_id,
-                method=kind.start.method,
-                path=kind.start.path,
-                advice="The service created no task.",
-                from_api=True,
+            advice = "The service created no task."
+            raise refused_by_service(
+                response, kind.start.path, start.reason, advice, kind.start.method
             )
         if start is None or isinstance(start, StartRefusal):
-            return await self._recover_lost_start(
-                attempt, "the service reported success without a task"
-            )
-        recovery = attempt.recovery
+            return await self._recover(request, "the service reported success without a task")
         if recovery is not None and len(start) > recovery.expected:
             start = without_other_starts(kind, recovery.mark, start)
-        return await self._handle_accepted(attempt, start)
+        return await self._handle_accepted(request, start)
 
     async def _handle_accepted(
         self, attempt: StartAttempt, records: Sequence[RawRecord], *, was_lost: bool = False
@@ -413,22 +333,20 @@ class StartExecutor:
         task = await self._claim_and_record(attempt, named_ids, records)
         if task is None:
             # A remote task belongs to exactly one start, also in the journal.
-            attempt.task = None
+            attempt.result = None
             self._admission.release_missing(attempt)
             self._known_tasks.release(kind, named_ids, attempt.start_id)
             reason = f"the service named a task of another start ({named_ids[0]})"
             if was_lost:
                 raise self._report_unknown(attempt, reason)
-            return await self._recover_lost_start(attempt, reason)
+            return await self._recover(attempt, reason)
         if was_lost:
             rest = self._recovery_of_remaining(kind, attempt.recovery, task.ids, task.parts)
             await self._search_remaining_later(attempt, rest)
         else:
             task = await self._find_remaining(attempt, task)
-        claimed = attempt.waiter_count > 0
-        if not claimed:
-            self._on_unclaimed(task)
         if self._emitter is not None:
+            claimed = attempt.waiter_count > 0
             self._emitter.start_accepted(attempt, task, claimed=claimed, found=was_lost)
         return task
 
@@ -477,7 +395,7 @@ class StartExecutor:
     ) -> Task[Any]:
         """Make the handle of a start's tasks and store it as the attempt's result."""
         task = self._make_task(attempt, ids, self._decode_records(attempt.kind, records))
-        attempt.task = task
+        attempt.result = task
         rest = self._recovery_of_remaining(attempt.kind, attempt.recovery, ids, task.parts)
         self._admission.occupy(attempt, task, 0 if rest is None else rest.expected)
         return task
@@ -525,9 +443,9 @@ class StartExecutor:
         if self._recorder is not None:
             await self._recorder.record_accepted(attempt, ids, remaining.coins)
         if not attempt.waiter_count:
-            self._on_unclaimed(remaining)  # `_handle_accepted` keeps the start's other tasks
+            self._unclaimed.add_task(remaining)  # the start's other tasks are its result
             return task
-        attempt.task = task = self._make_task(attempt, task.ids + ids, task.parts + records)
+        attempt.result = task = self._make_task(attempt, task.ids + ids, task.parts + records)
         return task
 
     def _recovery_of_remaining(
@@ -594,9 +512,26 @@ class StartExecutor:
                     self._admission.release_missing(attempt)
             if entry is None:
                 return
-        self._run_in_background(
-            self._search_and_count_remaining(attempt, remaining, token), remaining
-        )
+        search = self._search_and_count_remaining(attempt, remaining, token)
+        self._search_in_background(search, remaining)
+
+    def _search_in_background(self, search: Coroutine[Any, Any, None], remaining: Recovery) -> None:
+        """Search for a start's ``remaining`` tasks after it returned, until the client closes."""
+        if self._recovery_search.closed:
+            search.close()
+            self._unclaimed.add_unknown(remaining)
+            return
+        task = asyncio.get_running_loop().create_task(search, context=Context())
+        self.background_searches.add(task)
+        task.add_done_callback(self._on_background_search_done)
+
+    def _on_background_search_done(self, task: asyncio.Task[None]) -> None:
+        self.background_searches.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, StartOutcomeUnknown):
+            self._unclaimed.add_unknown(error.recovery)
+        elif error is not None:
+            logger.error("the search for remaining tasks of a start failed", exc_info=error)
 
     async def _search_and_count_remaining(
         self, attempt: StartAttempt, remaining: Recovery, start_id: object
@@ -618,7 +553,7 @@ class StartExecutor:
                 return
             self._count_remaining(attempt, task)
             self._admission.release_missing(attempt, len(task.ids))
-            self._on_unclaimed(task)
+            self._unclaimed.add_task(task)
             missing = remaining.expected - len(task.ids)
             if missing <= 0:
                 return
@@ -712,51 +647,44 @@ class StartExecutor:
         )
         if entry.state is State.ACCEPTED:
             self._admission.occupy_by_existing(attempt.services.tenant, task)
-        attempt.task = task
+        attempt.result = task
         if self._emitter is not None:
             self._emitter.task_resumed(task, attempt.event_number)
         return task
 
-    async def _discard(self, attempt: StartAttempt) -> None:
-        self._known_tasks.mark_resolved(attempt.start_id)
-        self._admission.release(attempt)
-        attempt.reservation.release()
-        if self._recorder is not None:
-            await self._recorder.drop_start(attempt)
-
     # -- lost responses ------------------------------------------------------------------------
 
-    async def _recover_lost_start(
-        self, attempt: StartAttempt, reason: str, cause: BaseException | None = None
+    async def _recover(
+        self, request: StartAttempt, reason: str, cause: BaseException | None = None
     ) -> Task[Any]:
         """Search for a start that may have been accepted; raise if it remains unknown."""
-        recovery = attempt.recovery
+        recovery = request.recovery
         assert recovery is not None  # noqa: S101  # set before the request was sent
         if cause is not None and recovery.lost_at is None:
-            recovery = attempt.recovery = evolve(recovery, lost_at=utc_now())
-        self._known_tasks.mark_lost(attempt.kind, recovery, attempt.start_id)
-        resends = self._resend and not attempt.owned_by_other_client
+            recovery = request.recovery = evolve(recovery, lost_at=utc_now())
+        self._known_tasks.mark_lost(request.kind, recovery, request.start_id)
+        resends = self._resend and not request.owned_by_other_client
         if self._recorder is not None:
-            await self._recorder.record_lost(attempt)
+            await self._recorder.record_lost(request)
         try:
-            result = await self._search_lists(attempt, recovery)
+            result = await self._search_lists(request, recovery)
             if result.is_absent and resends:
-                result = await self._confirm_absence(attempt, recovery)
+                result = await self._confirm_absence(request, recovery)
         except asyncio.CancelledError as error:
             raise self._report_unknown(
-                attempt, "the client was closed before it was found"
+                request, "the client was closed before it was found"
             ) from error
         if result.is_absent and resends:
             logger.warning(
                 "a %s start is proved absent at the service and is submitted again", recovery.kind
             )
-            attempt.sent, attempt.recovery = False, None
-            self._known_tasks.mark_resolved(attempt.start_id)
-            return await self._submit(attempt)
+            request.sent_earlier, request.api_call, request.recovery = False, None, None
+            self._known_tasks.mark_resolved(request.start_id)
+            return await self.submit(request)
         if result.is_certain:
             logger.info("found the task of a %s start whose response was lost", recovery.kind)
-            return await self._handle_accepted(attempt, result.records, was_lost=True)
-        raise self._report_unknown(attempt, reason, result) from cause
+            return await self._handle_accepted(request, result.records, was_lost=True)
+        raise self._report_unknown(request, reason, result) from cause
 
     async def _search_lists(self, attempt: StartAttempt, recovery: Recovery) -> SearchResult:
         """Search for a start whose response was lost."""
@@ -781,11 +709,11 @@ class StartExecutor:
         )
 
     def _report_unknown(
-        self, attempt: StartAttempt, reason: str, result: SearchResult | None = None
+        self, request: StartAttempt, reason: str, result: SearchResult | None = None
     ) -> StartOutcomeUnknown:
-        recovery = attempt.recovery
+        recovery = request.recovery
         assert recovery is not None  # noqa: S101  # set before the request was sent
-        self._known_tasks.mark_lost(attempt.kind, recovery, attempt.start_id)
+        self._known_tasks.mark_lost(request.kind, recovery, request.start_id)
         # Not a user's own name: it may be private, so only the digest of the inputs is logged.
         logger.warning(
             "the outcome of a %s start is unknown (%s); it was not sent again",
@@ -793,8 +721,8 @@ class StartExecutor:
             f"name {recovery.mark}" if recovery.mark else f"inputs {recovery.digest[:12]}",
         )
         if self._emitter is not None:
-            self._emitter.start_lost(recovery, attempt.event_number)
-        return self._unknown_start_error(attempt, recovery, reason, result)
+            self._emitter.start_lost(recovery, request.event_number)
+        return self._unknown_start_error(request, recovery, reason, result)
 
     def _unknown_start_error(
         self,

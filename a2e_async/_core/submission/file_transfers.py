@@ -1,9 +1,9 @@
 """Uploads of local media inputs, and the outputs of tasks as inputs of others."""
 
 import os
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from datetime import timedelta
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from a2e_async._core.clock import utc_now
 from a2e_async._core.files.download import Downloader
@@ -14,23 +14,17 @@ from a2e_async._core.handle import NotCopyable
 from a2e_async._core.journal.protocol import UPLOAD
 from a2e_async._core.schema.inputs import MediaInput, MediaSource, clean_url, is_url
 from a2e_async._core.submission.budget import Budget, BudgetQueue, Reservation
+from a2e_async._core.submission.presign import PresignRequest
 from a2e_async._core.tasks.kind import split_ref
 from a2e_async.errors import BudgetExceeded, InvalidInput, TransferError
 from a2e_async.models import MediaType, Output, Record
 
+if TYPE_CHECKING:
+    from a2e_async._core.context import RequestKwargs
+    from a2e_async._core.http.session import ApiSession
+    from a2e_async._core.journal.recorder import JournalRecorder
+
 _RENEW_BEFORE_EXPIRY: Final = timedelta(seconds=60)
-
-
-class PaidPresign(Protocol):
-    """Requests an upload URL, which is charged. ``coins`` is the total charged by its calls."""
-
-    coins: int
-
-    async def __call__(self, body: Mapping[str, Any]) -> Mapping[str, Any]: ...
-
-
-PresignFactory = Callable[[Reservation], PaidPresign]
-"""Returns such a function that counts its costs in the given budget reservation."""
 
 
 class FileTransfers(NotCopyable):
@@ -41,14 +35,18 @@ class FileTransfers(NotCopyable):
         uploader: Uploader,
         downloader: Downloader,
         fetch_record: Callable[[str, str], Coroutine[Any, Any, Record]],
-        presign_for: PresignFactory,
+        session: "ApiSession",
+        options: "RequestKwargs",
+        recorder: "JournalRecorder | None",
         budgets: tuple[Budget, ...],
         queue: BudgetQueue,
     ) -> None:
         self._uploader = uploader
         self.downloader = downloader
         self._fetch_record = fetch_record
-        self._presign_for = presign_for
+        self._session = session
+        self._options = options
+        self._recorder = recorder
         self._budgets = budgets
         self._queue = queue
 
@@ -103,7 +101,7 @@ class FileTransfers(NotCopyable):
         cannot cover it now. Without ``reservation`` it waits until the client's own budget can.
         """
         if reservation is not None:
-            presign = self._presign_for(reservation)
+            presign = PresignRequest(self._session, self._options, self._recorder, reservation)
             return await self._uploader.upload(prepared, presign), presign.coins
         reservation = Reservation(self._budgets)
         try:

@@ -9,15 +9,11 @@ is sent withdraws it. Once it has been sent, the start completes and its task is
 # The underscore keeps the bookkeeping of a task out of users' completion; the package uses it.
 
 import asyncio
-import copy
-import logging
 from collections.abc import Callable, Coroutine
 from contextvars import Context
-from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from a2e_async._core.base_errors import drop_frames
-from a2e_async._core.http.loop_affinity import closed_before_sent_error, nothing_sent_error
 from a2e_async._core.journal.keys import key_conflict
 from a2e_async._core.journal.protocol import State
 from a2e_async._core.journal.recorder import recovery_from_entry
@@ -32,7 +28,9 @@ from a2e_async._core.submission.attempt import (
 )
 from a2e_async._core.submission.budget import BudgetQueue, reservation_for
 from a2e_async._core.submission.executor import MediaUploader, StartExecutor
+from a2e_async._core.submission.paid_request import CLOSE_TIMEOUT, PaidRequests
 from a2e_async._core.submission.recovery_search import KnownTaskIds, RecoverySearch
+from a2e_async._core.submission.unclaimed import UnclaimedStarts, task_ref
 from a2e_async._core.tasks.kind import TaskKind
 from a2e_async._core.tasks.task import Task, TaskServices
 from a2e_async._core.webhooks.tokens import WebhookTarget
@@ -52,14 +50,11 @@ if TYPE_CHECKING:
 
 R = TypeVar("R", bound=Record)
 
-logger = logging.getLogger("a2e_async.submission")
 
-CLOSE_TIMEOUT: Final = 30.0
-"""Seconds that closing the client waits for starts in progress."""
-
-
-class StartRegistry:
+class StartRegistry(PaidRequests[StartAttempt, Task[Any]]):
     """Starts tasks of any kind for one client."""
+
+    noun = "start"
 
     def __init__(
         self,
@@ -80,7 +75,7 @@ class StartRegistry:
         emitter: "EventEmitter | None" = None,
         make_mark: Callable[[], str] = new_mark,
     ) -> None:
-        self._poller = poller
+        super().__init__(poller)
         self._services = services
         self._media_uploader = media_uploader
         self._mark_names = mark_names
@@ -95,6 +90,7 @@ class StartRegistry:
         self._recovery_search = RecoverySearch(
             session, request_timeout=request_timeout, known_tasks=self._known_tasks
         )
+        self._unclaimed = UnclaimedStarts(services.unclaimed)
         self._executor = StartExecutor(
             session,
             media_uploader,
@@ -107,18 +103,9 @@ class StartRegistry:
             fetch_price=fetch_price,
             budget_queue=self._budget_queue,
             emitter=emitter,
-            on_unclaimed=self.add_unclaimed,
-            withdraw=self._withdraw,
-            run_in_background=self._search_in_background,
+            unclaimed=self._unclaimed,
         )
-        self._background_searches: set[asyncio.Task[None]] = set()
-        """Running searches for tasks that a start response left out."""
-        self._run_tasks: set[asyncio.Task[Task[Any]]] = set()
-        self._attempts: set[StartAttempt] = set()
-        self._unclaimed = services.unclaimed
-        self._unknown_starts: list[Recovery] = []
         self._attempts_by_key: dict[str, StartAttempt] = {}
-        self._closed = poller.loop_affinity.closed
 
     @property
     def output_source(self) -> "OutputSource | None":
@@ -132,23 +119,20 @@ class StartRegistry:
     @property
     def in_progress(self) -> int:
         """How many starts and searches for lost starts are in progress."""
-        return len(self._run_tasks) + len(self._background_searches)
+        return len(self._run_tasks) + len(self._executor.background_searches)
 
     def unknown(self) -> tuple[Recovery, ...]:
         """Return starts whose outcome is unknown and whose callers were cancelled."""
-        return tuple(self._unknown_starts)
+        return self._unclaimed.unknown()
 
     def on_handle_dropped(self, task: Task[Any]) -> None:
         """Keep a task whose handle was garbage collected before anyone used it."""
         if not self._closed:
-            self._unclaimed[_task_ref(task)] = task
+            self._unclaimed.add_dropped(task)
 
     def add_unclaimed(self, task: Task[Any]) -> None:
         """Keep a task whose caller was cancelled before it received the handle."""
-        self._unclaimed[_task_ref(task)] = task
-        logger.info(
-            "%s was started, but its caller was cancelled; see a2e.unclaimed()", _task_ref(task)
-        )
+        self._unclaimed.add_task(task)
 
     async def start(
         self,
@@ -169,7 +153,7 @@ class StartRegistry:
         """
         try:
             attempt = await self._find_or_create_attempt(kind, inputs, timeout, services, budget)
-            return await self._join(attempt)
+            return await self._deliver(attempt)
         except BaseException as error:
             # Frames below this one hold signed media URLs, request bodies and webhook tokens.
             # Reporters that print local variables must not see them.
@@ -185,13 +169,12 @@ class StartRegistry:
         budget: "Budget | None",
     ) -> StartAttempt:
         """Return the attempt in progress under the same key, or a new one."""
-        self._check_open()
-        self._poller.loop_affinity.check()
+        self._check_usable()
         own = self._make_mark()
         name, mark = outgoing_name(kind, inputs.name, own, mark_names=self._mark_names)
         media = await self._prepare_media(inputs)
         # Hashing large files takes a while: the client may have been closed since.
-        self._check_open()
+        self._check_usable()
         digest = input_digest(kind, inputs, media)
         attempt = self._attempt_for_key(inputs.key, digest)
         if attempt is None:
@@ -219,8 +202,7 @@ class StartRegistry:
 
         Return its task, or raise as `start` does.
         """
-        self._check_open()
-        self._poller.loop_affinity.check()
+        self._check_usable()
         attempt = StartAttempt(
             kind=kind,
             inputs=TaskInput(),
@@ -231,13 +213,14 @@ class StartRegistry:
             services=self._services,
             timeout=timeout,
             recovery=recovery,
+            search_only=True,
             anonymous_id=self._known_tasks.start_id_of(recovery) or object(),
         )
         if self._recorder is not None:
             await self._recorder.restore_key(attempt)
-        task = await self._search_for(attempt)
+        task = await self._deliver(attempt)
         self._count_found(attempt, task)
-        self._unknown_starts = [one for one in self._unknown_starts if one != recovery]
+        self._unclaimed.take_unknown(recovery)
         return task
 
     async def input_digest(self, kind: TaskKind[..., Any], inputs: TaskInput) -> str:
@@ -258,14 +241,14 @@ class StartRegistry:
     def keys_in_progress(self) -> set[str]:
         """Return the keys of the entries in use by this client: its starts and searches."""
         searched = {token for token in self._executor.remaining_searches if isinstance(token, str)}
-        return searched | {attempt.key for attempt in self._attempts if attempt.key is not None}
+        return searched | super().keys_in_progress()
 
     async def resume(self, kind: TaskKind[..., Any], entry: "Entry") -> Task[Any]:
         """Search for a start whose process died; return its task, or raise."""
         # Two searches for the same mark would treat each other as competing starts, and neither
         # would accept the task.
-        if (running_attempt := self._attempts_by_key.get(entry.key)) is not None:
-            return await self._join(running_attempt)
+        if (running_attempt := self._find_attempt(entry.key)) is not None:
+            return await self._deliver(running_attempt)
         attempt = StartAttempt(
             kind=kind,
             inputs=TaskInput(meta=entry.meta, key=None if entry.own_key else entry.key),
@@ -279,13 +262,14 @@ class StartRegistry:
             key=entry.key,
             key_generated=entry.own_key,
             recovery=recovery_from_entry(entry),
+            search_only=True,
         )
         if not entry.own_key:
             self._attempts_by_key[entry.key] = attempt
         try:
-            task = await self._search_for(attempt)
+            task = await self._deliver(attempt)
         except StartOutcomeUnknown as error:
-            self._add_unknown_start(error.recovery)
+            self._unclaimed.add_unknown(error.recovery)
             raise
         self._count_found(attempt, task)
         return task
@@ -306,7 +290,7 @@ class StartRegistry:
                 meta=entry.meta,
             )
         except StartOutcomeUnknown as error:
-            self._add_unknown_start(error.recovery)
+            self._unclaimed.add_unknown(error.recovery)
             raise
 
     def attach(self, kind: TaskKind[..., Any], entry: "Entry") -> Task[Any]:
@@ -333,23 +317,14 @@ class StartRegistry:
             return
         self.admission.close()
         self._budget_queue.close()
-        if self._background_searches:
-            await asyncio.wait(self._background_searches, timeout=CLOSE_TIMEOUT)
+        searches = self._executor.background_searches
+        if searches:
+            await asyncio.wait(searches, timeout=CLOSE_TIMEOUT)
         await self._recovery_search.aclose()
-        run_tasks = [*self._run_tasks, *self._background_searches]
-        if not run_tasks:
-            return
-        _, late = await asyncio.wait(run_tasks, timeout=CLOSE_TIMEOUT)
-        for run_task in late:
-            run_task.cancel()
-        if late:
-            await asyncio.wait(late)
+        self._run_tasks |= searches
+        await self._finish(timeout=CLOSE_TIMEOUT)
 
     # -- before anything is charged ----------------------------------------------------------
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise nothing_sent_error()
 
     async def _prepare_media(self, inputs: TaskInput) -> PreparedMedia:
         """Return each media input as a URL or as a checked, hashed local file. No network."""
@@ -362,136 +337,68 @@ class StartRegistry:
 
     def _attempt_for_key(self, key: str | None, digest: str) -> StartAttempt | None:
         """Return the attempt with this key, or None. Raises `KeyConflict` for other inputs."""
-        attempt = self._attempts_by_key.get(key) if key is not None else None
+        attempt = None if key is None else self._find_attempt(key)
         if attempt is None or key is None:
             return None
         if attempt.digest != digest:
-            raise key_conflict(key, attempt.task.ref if attempt.task else None)
+            raise key_conflict(key, attempt.result.ref if attempt.result else None)
         return attempt
 
     # -- running an attempt --------------------------------------------------------------------
 
-    async def _search_for(self, attempt: StartAttempt) -> Task[Any]:
-        return await self._join(attempt, search=True)
+    def _execute(self, request: StartAttempt) -> Coroutine[Any, Any, Task[Any]]:
+        if request.search_only:
+            return self._executor.find_lost_start(request)
+        return self._executor.run(request)
 
-    def _launch(self, attempt: StartAttempt, *, search: bool) -> "asyncio.Task[Task[Any]]":
-        """Submit a start, or only search for it, in an asyncio task that the client owns."""
-        # An empty context, because the task may outlive the caller's: a copy of the caller's
-        # context would keep its values (a request, a session) alive.
-        context = Context()
-        self._attempts.add(attempt)
-        if search:
-            work = self._executor.find_lost_start(attempt)
-        else:
-            if self._emitter is not None:
-                self._emitter.start_requested(attempt, context)
-            if attempt.inputs.key is not None:
-                self._attempts_by_key[attempt.inputs.key] = attempt
-            work = self._executor.run(attempt)
-        # With an eager task factory it runs here, up to its first await, so everything that the
-        # coroutine uses must be set before.
-        run_task = attempt.run_task = asyncio.get_running_loop().create_task(work, context=context)
-        self._run_tasks.add(run_task)
-        run_task.add_done_callback(partial(self._on_run_done, attempt, attempt.inputs.key))
-        return run_task
+    def _on_launch(self, request: StartAttempt, context: Context) -> None:
+        if request.search_only:
+            return
+        if self._emitter is not None:
+            self._emitter.start_requested(request, context)
+        if request.inputs.key is not None:
+            self._attempts_by_key[request.inputs.key] = request
+
+    async def _deliver(self, attempt: StartAttempt) -> Task[Any]:
+        """Wait for an attempt; return its task, which its caller has from now on."""
+        task = await self._join(attempt)
+        if not attempt.is_shared:
+            attempt.run_task = attempt.result = None  # nothing else keeps the handle alive
+        self._unclaimed.take_task(task)
+        task._unclaimed_on_gc = True
+        return task
+
+    def _keep(self, request: StartAttempt) -> None:
+        if request.result is not None:
+            self._unclaimed.add_task(request.result)
+        elif request.unknown_outcome is not None:
+            self._unclaimed.add_unknown(request.unknown_outcome.recovery)
+
+    def _on_done(
+        self, request: StartAttempt, error: BaseException | None, *, cancelled: bool
+    ) -> None:
+        self.admission.release(request)
+        failed = cancelled or (error is not None and request.unknown_outcome is None)
+        if self._emitter is not None and failed:
+            self._emitter.not_started(request, error)
+        request.drop_inputs()
+        # A key must keep pointing to its task, and to a start that may have been charged. The
+        # journal remembers that; without a journal the attempt has to stay here.
+        nothing_known = request.result is None and request.unknown_outcome is None
+        key = request.inputs.key
+        if key is not None and (self._recorder is not None or nothing_known):
+            self._release_key(request, key)
+
+    def _find_attempt(self, key: str) -> StartAttempt | None:
+        attempt = self._attempts_by_key.get(key)
+        return None if attempt is None or attempt.withdrawn else attempt
+
+    def _release_key(self, attempt: StartAttempt, key: str) -> None:
+        if self._attempts_by_key.get(key) is attempt:
+            del self._attempts_by_key[key]
 
     def _count_found(self, attempt: StartAttempt, task: Task[Any]) -> None:
         """Count a found start, if the client's budget still reserves its price."""
         name = attempt.reservation_key
         if name is not None:
-            reservation_for(self._budget).count_found(name, task.coins, _task_ref(task))
-
-    def _search_in_background(self, search: Coroutine[Any, Any, None], remaining: Recovery) -> None:
-        """Search for a start's ``remaining`` tasks after it returned, until the client closes."""
-        if self._closed:
-            search.close()
-            self._add_unknown_start(remaining)
-            return
-        task = asyncio.get_running_loop().create_task(search, context=Context())
-        self._background_searches.add(task)
-        task.add_done_callback(self._background_search_done)
-
-    def _background_search_done(self, task: asyncio.Task[None]) -> None:
-        self._background_searches.discard(task)
-        error = None if task.cancelled() else task.exception()
-        if isinstance(error, StartOutcomeUnknown):
-            self._add_unknown_start(error.recovery)
-        elif error is not None:
-            logger.error("the search for remaining tasks of a start failed", exc_info=error)
-
-    def _add_unknown_start(self, recovery: Recovery) -> None:
-        if recovery not in self._unknown_starts:
-            self._unknown_starts.append(recovery)
-
-    async def _join(self, attempt: StartAttempt, *, search: bool = False) -> Task[Any]:
-        """Wait for an attempt. When the last waiter is cancelled, withdraw it if possible."""
-        key = attempt.inputs.key
-        attempt.waiter_count += 1
-        run_task = attempt.run_task or self._launch(attempt, search=search)
-        try:
-            if not run_task.done():
-                # Not `await run_task`: cancelling one waiter must not cancel the start itself.
-                await asyncio.wait([run_task])
-        except asyncio.CancelledError:
-            attempt.waiter_count -= 1
-            if not attempt.waiter_count and not attempt.delivered:
-                self._on_last_waiter_cancelled(attempt)
-            raise
-        attempt.waiter_count -= 1
-        attempt.delivered = True
-        if run_task.cancelled():
-            raise closed_before_sent_error("start")
-        if attempt.unknown_outcome is not None and key is not None:
-            # Each waiter raises a copy: one exception raised several times mixes tracebacks.
-            own_copy = copy.copy(attempt.unknown_outcome)
-            raise own_copy from attempt.unknown_outcome.__cause__
-        task = run_task.result()
-        if key is None:
-            # A pooled connection keeps the context of the request that opened it, and through it
-            # this attempt. Without this the task would live as long as the connection.
-            attempt.run_task = attempt.task = None
-        self._unclaimed.pop(_task_ref(task), None)  # a caller has it now
-        task._unclaimed_on_gc = True
-        return task
-
-    def _on_last_waiter_cancelled(self, attempt: StartAttempt) -> None:
-        if attempt.task is not None:
-            self.add_unclaimed(attempt.task)
-        elif attempt.unknown_outcome is not None:
-            self._unknown_starts.append(attempt.unknown_outcome.recovery)
-        elif not attempt.sent:
-            self._withdraw(attempt)
-
-    def _withdraw(self, attempt: StartAttempt) -> None:
-        assert attempt.run_task is not None  # noqa: S101  # set by its first waiter
-        attempt.withdrawn = True
-        attempt.run_task.cancel()
-        self._release_key(attempt, attempt.inputs.key)
-
-    def _on_run_done(
-        self, attempt: StartAttempt, key: str | None, run_task: "asyncio.Task[Task[Any]]"
-    ) -> None:
-        self._run_tasks.discard(run_task)
-        self._attempts.discard(attempt)
-        self.admission.release(attempt)
-        error = None if run_task.cancelled() else run_task.exception()
-        if isinstance(error, StartOutcomeUnknown):
-            attempt.unknown_outcome = error
-            if not attempt.waiter_count:
-                self._unknown_starts.append(error.recovery)
-        elif self._emitter is not None and (error is not None or run_task.cancelled()):
-            self._emitter.not_started(attempt, error)
-        attempt.drop_inputs()
-        # A key must keep pointing to its task, and to a start that may have been charged. The
-        # journal remembers that; without a journal the attempt has to stay here.
-        if self._recorder is not None or (attempt.task is None and attempt.unknown_outcome is None):
-            self._release_key(attempt, key)
-
-    def _release_key(self, attempt: StartAttempt, key: str | None) -> None:
-        if key is not None and self._attempts_by_key.get(key) is attempt:
-            del self._attempts_by_key[key]
-
-
-def _task_ref(task: Task[Any]) -> str:
-    """Return a task's ref; reading ``task.ref`` would mark the task as claimed."""
-    return task.kind.ref(task.ids)
+            reservation_for(self._budget).count_found(name, task.coins, task_ref(task))
