@@ -1,9 +1,10 @@
 """The request context of a namespace: the components of its client and the options in force."""
 
 from functools import cached_property
-from typing import TYPE_CHECKING, NotRequired, Protocol, TypedDict
+from typing import TYPE_CHECKING, Protocol
 
 from a2e_async._core.handle import NotCopyable
+from a2e_async._core.http.call import RequestKwargs
 from a2e_async._core.http.rate_limit import Priority
 
 if TYPE_CHECKING:
@@ -15,13 +16,6 @@ if TYPE_CHECKING:
     from a2e_async._core.tasks.task import TaskServices
     from a2e_async._core.tasks.tenant import Tenant
     from a2e_async.models import OutputSource
-
-
-class RequestKwargs(TypedDict):
-    """The keyword arguments of a request that follow from the options of a client."""
-
-    timeout: float
-    priority: NotRequired[Priority]
 
 
 class ComponentSource(Protocol):

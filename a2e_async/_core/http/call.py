@@ -12,7 +12,7 @@ import math
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextvars import ContextVar
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, TypedDict
+from typing import TYPE_CHECKING, Any, Final, NotRequired, TypedDict
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -103,6 +103,13 @@ class RequestOptions(TypedDict, total=False):
     deadline: float | None
     retry: bool
     max_bytes: int
+
+
+class RequestKwargs(TypedDict):
+    """The keyword arguments of a request that follow from the options of a client."""
+
+    timeout: float
+    priority: NotRequired[Priority]
 
 
 current_call: ContextVar[ApiCall | None] = ContextVar("a2e_async_call", default=None)

@@ -25,7 +25,7 @@ from a2e_async._core.journal.protocol import (
     UploadedInput,
     capabilities_of,
 )
-from a2e_async._core.journal.recorded_start import RecordedRequest, RecordedStart
+from a2e_async._core.journal.recorded_request import RecordedRequest, RecordedStart
 from a2e_async._core.journal.rules import MAX_TIME_IN_FLIGHT, is_same_start
 from a2e_async._core.redact import redact
 from a2e_async._core.tasks.kind import TaskKind, split_ref

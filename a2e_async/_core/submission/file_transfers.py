@@ -20,7 +20,7 @@ from a2e_async.errors import BudgetExceeded, InvalidInput, TransferError
 from a2e_async.models import MediaType, Output, Record
 
 if TYPE_CHECKING:
-    from a2e_async._core.context import RequestKwargs
+    from a2e_async._core.http.call import RequestKwargs
     from a2e_async._core.http.session import ApiSession
     from a2e_async._core.journal.recorder import JournalRecorder
 

@@ -129,8 +129,9 @@ class PaidExecutor(ABC, Generic[P, T]):
             body = await self._prepare(request)
             return await self._read(request, await self._send(request, body))
         except asyncio.CancelledError as error:
-            if request.result is not None:
-                return request.result  # the client was closed while the journal was written
+            result: T | None = request.result
+            if result is not None:
+                return result  # the client was closed while the journal was written
             if request.sent:
                 reason = "the client was closed before the response arrived"
                 raise self._report_unknown(request, reason) from error
@@ -271,8 +272,9 @@ class PaidRequests(ABC, Generic[P, T]):
         request.waiter_count -= 1
         request.delivered = True
         if run_task.cancelled():
-            if request.result is not None:
-                return request.result  # the client was closed while the journal was written
+            result: T | None = request.result
+            if result is not None:
+                return result  # the client was closed while the journal was written
             raise closed_before_sent_error(self.noun)
         if request.unknown_outcome is not None and request.is_shared:
             # Each caller raises a copy: one exception raised several times mixes tracebacks.

@@ -18,7 +18,7 @@ from a2e_async._core.submission.budget import (
 from a2e_async._core.typeguards import is_mapping
 
 if TYPE_CHECKING:
-    from a2e_async._core.context import RequestKwargs
+    from a2e_async._core.http.call import RequestKwargs
     from a2e_async._core.http.session import ApiSession
     from a2e_async._core.journal.recorder import JournalRecorder
 
