@@ -122,7 +122,7 @@ class StartExecutor(PaidExecutor[StartAttempt, Task[Any]]):
         Raises `StartOutcomeUnknown`, `KeyConflict`, `JournalError`, and what the service and
         the network raise.
         """
-        check_key = not self._can_send_at_once(attempt)
+        check_key = self._recorder is not None and not self._can_send_at_once(attempt)
         while True:
             try:
                 return await self._run_once(attempt, check_key=check_key)
@@ -460,11 +460,12 @@ class StartExecutor(PaidExecutor[StartAttempt, Task[Any]]):
         Nothing is missing if the known records have all outputs: some kinds make one task with
         several outputs.
         """
-        if recovery is None or not recovery.name or not list_endpoints(kind):
+        missing = 0 if recovery is None else recovery.expected - len(ids)
+        if recovery is None or missing <= 0:
             return None
-        missing = recovery.expected - len(ids)
-        outputs = sum(len(part.outputs) for part in parts)
-        if missing <= 0 or outputs >= recovery.expected:
+        if not recovery.name or not list_endpoints(kind):
+            return None
+        if sum(len(part.outputs) for part in parts) >= recovery.expected:
             return None
         return evolve(recovery, expected=missing)
 
