@@ -360,7 +360,7 @@ class ClientComponents:
             # Shielded from cancellation around the caller: the response of a paid call must be
             # recorded.
             if paid_calls := self._created("start_registry", "charged_calls"):
-                from a2e_async._core.submission.starts import CLOSE_TIMEOUT
+                from a2e_async._core.submission.paid_request import CLOSE_TIMEOUT
 
                 deadline = current_time() + 2 * CLOSE_TIMEOUT
                 with CancelScope(shield=True, deadline=deadline):

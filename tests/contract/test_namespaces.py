@@ -52,7 +52,6 @@ async def a2e(sandbox: Sandbox) -> AsyncIterator[A2E]:
 WITHIN = frozenset(
     f"files.{name}"
     for name in (
-        "with_presign",
         "bind_output",
         "check_unchanged",
         "is_upload_charged",
