@@ -29,6 +29,7 @@ MODULES: Final = {
     "a2e_async/_core/files/part_file.py": ("tests/pure/test_part_file.py",),
     "a2e_async/_core/submission/recovery_match.py": ("tests/pure/test_recovery.py",),
     "a2e_async/_core/submission/budget.py": ("tests/pure/test_budget.py",),
+    "a2e_async/_core/submission/paid_request.py": ("tests/pure/test_paid_request.py",),
     "a2e_async/_core/journal/recorder.py": ("tests/pure/test_recorder.py",),
     "a2e_async/_core/journal/rules.py": ("tests/pure/test_journal_rules.py",),
     "a2e_async/_core/polling/schedule.py": ("tests/pure/test_schedule_steps.py",),
