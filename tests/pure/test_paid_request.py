@@ -1,7 +1,9 @@
 """The one path of what costs, step by step: what is sent, withdrawn, kept, freed or unknown."""
 
 import asyncio
+import gc
 from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextvars import Context, ContextVar
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +15,12 @@ from a2e_async import Budget
 from a2e_async._core.http.loop_affinity import LoopAffinity
 from a2e_async._core.journal.protocol import Entry, State
 from a2e_async._core.submission.budget import Reservation
-from a2e_async._core.submission.paid_request import PaidExecutor, PaidRequest, PaidRequests
+from a2e_async._core.submission.paid_request import (
+    PaidExecutor,
+    PaidRequest,
+    PaidRequests,
+    refused_by_service,
+)
 from a2e_async.errors import (
     A2EError,
     ClientClosed,
@@ -26,6 +33,7 @@ from a2e_async.models import Recovery
 
 pytestmark = pytest.mark.anyio
 
+BODY: dict[str, Any] = {"msg": "hello"}
 NOW = datetime(2026, 1, 10, 12, tzinfo=UTC)
 LOST = ConnectionLost("lost", method="POST", path="/x", sent=True)
 NOT_CONNECTED = ConnectError("down", method="POST", path="/x", sent=False)
@@ -54,6 +62,7 @@ class Request(PaidRequest[str]):
         return self.shared
 
     def describe(self, body: Mapping[str, Any]) -> Recovery:
+        assert body is BODY
         return UNKNOWN.recovery
 
     def entry(self, state: State, ids: tuple[str, ...] = (), coins: int | None = None) -> Entry:
@@ -114,17 +123,21 @@ class Recorder:
     fails: bool = False
 
     async def record_intent(self, request: Request) -> None:
+        assert request.key == "k"
         self.log.append("intent")
         if self.fails:
             raise A2EError("the disk is full")
 
     async def drop_start(self, request: Request) -> None:
+        assert request.key == "k"
         self.log.append("drop")
 
     def withdraw(self, key: str | None) -> None:
+        assert key == "k"
         self.log.append("withdraw")
 
     def end_intent(self, key: str | None) -> None:
+        assert key == "k"
         self.log.append("end")
 
 
@@ -136,17 +149,22 @@ class Executor(PaidExecutor[Request, str]):
         self.log, self.hooks = wire.log, hooks
 
     async def _prepare(self, request: Request) -> Mapping[str, Any]:
+        assert isinstance(request, Request)
         if "prepare" in self.hooks:
             await self.hooks["prepare"]()
-        return {}
+        return BODY
 
     def _new_call(self, request: Request, body: Mapping[str, Any]) -> Any:
+        assert isinstance(request, Request)
+        assert body is BODY
         return self._session.new_call()  # type: ignore[call-arg]
 
     def _on_turn(self, request: Request) -> None:
+        assert request.recovery is UNKNOWN.recovery
         self.log.append("on turn")
 
     def _on_not_accepted(self, request: Request) -> None:
+        assert isinstance(request, Request)
         self.log.append("not accepted")
 
     async def _read(self, request: Request, response: Any) -> str:
@@ -157,10 +175,13 @@ class Executor(PaidExecutor[Request, str]):
         return "paid"
 
     async def _recover(self, request: Request, reason: str, cause: A2EError) -> str:
+        assert isinstance(request, Request)
         self.log.append(f"recover: {reason}")
+        assert str(cause) == reason
         raise UNKNOWN
 
     def _report_unknown(self, request: Request, reason: str) -> StartOutcomeUnknown:
+        assert isinstance(request, Request)
         self.log.append(f"unknown: {reason}")
         return UNKNOWN
 
@@ -181,6 +202,7 @@ class Requests(PaidRequests[Request, str]):
         self.kept.append(request.result or request.unknown_outcome)
 
     def _on_done(self, request: Request, error: BaseException | None, *, cancelled: bool) -> None:
+        assert isinstance(request, Request)
         self.ended.append("cancelled" if cancelled else error)
 
     async def call(self, request: Request) -> str:
@@ -371,6 +393,7 @@ async def test_one_caller_of_two_leaves() -> None:
     answer.set()
     assert await two == "paid"
     assert world.log.count("sent") == 1
+    assert request.waiter_count == 0
     await settle()
     assert world.requests.kept == []
 
@@ -391,8 +414,10 @@ async def test_closing_ends_what_is_in_progress(sent: bool) -> None:
     caller = asyncio.ensure_future(world.requests.call(world.request()))
     await settle()
     await world.requests.close()
-    with pytest.raises(StartOutcomeUnknown if sent else ClientClosed):
+    with pytest.raises(StartOutcomeUnknown if sent else ClientClosed) as caught:
         await caller
+    if not sent:
+        assert "closed before the call was sent" in str(caught.value)
     assert ("drop" in world.log) is not sent
     if sent:
         assert world.log[-2] == "unknown: the client was closed before the response arrived"
@@ -459,3 +484,96 @@ async def test_without_a_journal() -> None:
         await world.requests.call(world.request())
     assert world.log[-1] == "not accepted"
     assert world.reserved == 0
+
+
+def test_a_refusal_with_http_200() -> None:
+    response: Any = SimpleNamespace(http_status=200, code=0, trace_id="t", data={})
+    error = refused_by_service(response, "/y", "Too long. " * 200, "Nothing was made.", "PUT")
+    assert (error.http_status, error.code, error.trace_id) == (200, 0, "t")
+    assert (error.method, error.path, error.from_api) == ("PUT", "/y", True)
+    assert str(error).endswith("Nothing was made.")
+    assert error.message is not None
+    assert error.message.startswith("Too long.")
+    assert len(error.message) < 600
+    assert refused_by_service(response, "/y", "no", "").method == "POST"
+
+
+async def test_the_task_of_a_request_has_no_context_of_its_caller() -> None:
+    """It may outlive the caller, whose context may hold a whole web request."""
+    variable: ContextVar[str] = ContextVar("variable", default="nothing")
+    seen: list[str] = []
+
+    async def look() -> None:
+        seen.append(variable.get())
+
+    world = World().script("ok", prepare=look)
+    variable.set("a web request")
+    await world.requests.call(world.request())
+    assert seen == ["nothing"]
+
+
+async def test_launch_and_end_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the request's task runs, with the context that it gets; and after its end."""
+    variable: ContextVar[str] = ContextVar("variable", default="nothing")
+    seen: list[Any] = []
+
+    async def look() -> None:
+        seen.append((variable.get(), set(world.requests.keys_in_progress())))
+
+    def launched(one: Request, context: Context) -> None:
+        seen.append(one)
+        context.run(variable.set, "the request's own")
+
+    world = World().script("ok", prepare=look)
+    monkeypatch.setattr(world.requests, "_on_launch", launched)
+    request = world.request()
+    await world.requests.call(request)
+    assert seen == [request, ("the request's own", {"k"})]
+    assert request.delivered
+    await settle()
+    assert not world.requests._requests
+    assert not world.requests._run_tasks
+
+
+async def test_errors_that_nobody_reads_are_not_reported(caplog: Any) -> None:
+    """asyncio would log that an exception was never retrieved."""
+    world = World().script(LOST)
+    request = world.request()
+    request.sent_earlier = True
+    caller = asyncio.ensure_future(world.requests.call(request))
+    await asyncio.sleep(0)
+    caller.cancel()
+    await asyncio.gather(caller, return_exceptions=True)
+    await settle()
+    assert world.requests.ended == [UNKNOWN]
+    del caller, request
+    world.requests.ended.clear()
+    gc.collect()
+    assert caplog.records == []
+
+
+async def test_a_result_is_kept_once() -> None:
+    """Also if its caller leaves while it is recorded, and is gone when it is."""
+    recorded = asyncio.Event()
+
+    async def wait() -> None:
+        await recorded.wait()
+
+    world = World().script("ok", read=wait)
+    caller = asyncio.ensure_future(world.requests.call(world.request()))
+    await settle()
+    caller.cancel()
+    await asyncio.gather(caller, return_exceptions=True)
+    assert world.requests.kept == ["paid"]
+    recorded.set()
+    await settle()
+    assert (world.requests.kept, world.requests.ended) == (["paid"], [None])
+
+
+async def test_a_client_that_was_closed_before_its_first_request() -> None:
+    affinity = LoopAffinity()
+    affinity.closed = True
+    world = World().script("ok")
+    PaidRequests.__init__(world.requests, SimpleNamespace(loop_affinity=affinity))  # type: ignore[arg-type]
+    with pytest.raises(ClientClosed):
+        await world.requests.call(world.request())

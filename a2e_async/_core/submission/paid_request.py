@@ -272,9 +272,6 @@ class PaidRequests(ABC, Generic[P, T]):
         request.waiter_count -= 1
         request.delivered = True
         if run_task.cancelled():
-            result: T | None = request.result
-            if result is not None:
-                return result  # the client was closed while the journal was written
             raise closed_before_sent_error(self.noun)
         if request.unknown_outcome is not None and request.is_shared:
             # Each caller raises a copy: one exception raised several times mixes tracebacks.
