@@ -8,11 +8,11 @@ from datetime import datetime
 from typing import Any, Final, TypeVar
 
 from a2e_async._core.context import RequestContext
+from a2e_async._core.converter import parse_time
 from a2e_async._core.files.media_types import url_expires_at
 from a2e_async._core.redact import bare_url, hide_signatures
 from a2e_async._core.schema.inputs import is_url
 from a2e_async._core.schema.json_guard import guarded_json
-from a2e_async._core.schema.record_decoder import parse_time
 from a2e_async._core.tasks.kind import check_task_id
 from a2e_async._core.typeguards import is_list, is_mapping
 from a2e_async.errors import ApiError, DecodeError, InvalidInput, NotFound

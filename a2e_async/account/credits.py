@@ -8,9 +8,9 @@ from attrs import frozen
 
 from a2e_async._core.base_errors import hide_frames
 from a2e_async._core.context import RequestContext
+from a2e_async._core.converter import parse_time
 from a2e_async._core.http.rate_limit import Priority
 from a2e_async._core.namespace_helpers import check_int, check_json_body
-from a2e_async._core.schema.record_decoder import parse_time
 from a2e_async._core.tasks.parsing import read_id, read_raw_records, read_total_count
 from a2e_async._core.typeguards import as_integer, is_mapping
 from a2e_async.account.raw_request import check_path

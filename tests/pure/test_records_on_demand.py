@@ -8,7 +8,7 @@ import threading
 import weakref
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any
+from typing import Annotated, Any
 
 import attrs
 import cattrs
@@ -23,7 +23,7 @@ from a2e_async._core.tasks.parsing import (
     read_record_on_demand,
 )
 from a2e_async.kinds.registry import kind_named, kind_names
-from a2e_async.models import Record, Status, merge_records
+from a2e_async.models import Record, Status, WireName, merge_records
 
 from .test_any_answer import KINDS, NAMES, ODD
 
@@ -192,6 +192,37 @@ def test_undecoded_text_is_in_no_attribute() -> None:
     assert b"abc123" not in pickle.dumps(read())
     assert record.audio_url.signed == SIGNED
     assert "abc123" not in f"{asdict(record)}"
+
+
+def test_values_of_any_type_hide_signatures() -> None:
+    """As texts do: also within a list or an object, and if the field has several names."""
+
+    @define(kw_only=True)
+    class Loose(Record):
+        shape: Any = None
+        box: Annotated[Any, WireName("box", ("rect",))] = None
+
+    record = read(RAW | {"shape": [SIGNED, {"url": SIGNED}], "rect": {"url": SIGNED}}, Loose)
+    assert "abc123" not in f"{asdict(record)}"
+    assert b"abc123" not in pickle.dumps((record.shape, record.box))
+    assert record.shape[1]["url"].signed == SIGNED
+    assert record.box["url"].signed == SIGNED
+
+
+def test_null_means_the_default() -> None:
+    """Also for a field whose default is not None."""
+
+    @define(kw_only=True)
+    class Defaults(Record):
+        prompt: str = "none"
+        size: float = 1.0
+        notes: tuple[str, ...] = ()
+        urls: dict[str, str] = field(factory=dict)
+
+    raw = {"_id": ID} | dict.fromkeys(("prompt", "size", "notes", "urls", "coins", "createdAt"))
+    record = read(raw, Defaults)
+    assert (record.prompt, record.size, record.notes, record.urls) == ("none", 1.0, (), {})
+    assert (record.coins, record.created_at, record.extra) == (None, None, {})
 
 
 def test_a_decoded_record_lets_its_response_go() -> None:

@@ -194,13 +194,16 @@ NOT_SEEN = ("end_image_url", "lora", "model_type", "model_version", "video_time"
 def model_drift(reader: RecordDecoder, raw: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the differences between ``raw`` and the model, one line each."""
     own, extra = reader.decode(raw)
+    modelled = {name for f in reader.fields for name in f.wire_names}
     return tuple(
         f"{name}: wrong type {type(value).__name__}"
-        if name in reader.modelled_names
+        if name in modelled
         else f"{name}: not modelled"
         for name, value in sorted(extra.items())
     ) + tuple(
-        f"{f.name}: missing" for f in reader.fields if f.name not in own and f.wire not in raw
+        f"{f.name}: missing"
+        for f in reader.fields
+        if f.name not in own and f.wire_names[0] not in raw
     )
 
 

@@ -22,9 +22,9 @@ from urllib.parse import unquote
 
 from attrs import frozen
 
+from a2e_async._core.converter import parse_time
 from a2e_async._core.journal.rules import MAX_TIME_IN_FLIGHT
 from a2e_async._core.redact import stable_url
-from a2e_async._core.schema.record_decoder import parse_time
 from a2e_async._core.tasks.kind import MARK_LENGTH, TaskKind, creation_time_of_id
 from a2e_async._core.tasks.parsing import read_id
 from a2e_async._core.typeguards import is_sequence

@@ -4,6 +4,7 @@ No other module knows the paths or the vocabulary of a kind: the poller, the sta
 namespaces and the command line all read them from here.
 """
 
+import math
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar, cast
 
 from attrs import field, fields, frozen
 
+from a2e_async._core.converter import Hook, parse_time, strict_int
+from a2e_async._core.redact import hide_signatures
 from a2e_async._core.schema.inputs import (
     AcceptedMedia,
     InputField,
@@ -20,7 +23,7 @@ from a2e_async._core.schema.inputs import (
     input_fields,
 )
 from a2e_async._core.schema.json_guard import check_body
-from a2e_async._core.schema.record_decoder import RecordDecoder
+from a2e_async._core.schema.record_decoder import RecordDecoder, empty_is_none
 from a2e_async._core.schema.untyped_input import UntypedInput, untyped_field
 from a2e_async._core.typeguards import FAILURE_TEXT_FIELDS
 from a2e_async.errors import InvalidInput
@@ -312,8 +315,22 @@ class TaskKind(Generic[InputsP, RecordT]):
 
     @cached_property
     def field_decoder(self) -> RecordDecoder:
-        """Decodes the record class's own fields."""
-        return RecordDecoder.for_record(self.record, self.mapped_fields)
+        """Decodes the fields of the record class that depend on one value."""
+        base: dict[str, tuple[str, Hook]] = {
+            "coins": ("coins", empty_is_none(strict_int)),
+            "created_at": ("createdAt", empty_is_none(parse_time)),
+        }
+        if self.name_field:
+            base["name"] = self.name_field, _read_name
+        if self.statuses.progress_field:
+            base["progress"] = self.statuses.progress_field, empty_is_none(self._read_progress)
+        return RecordDecoder.for_record(self.record, self.mapped_fields, base)
+
+    def _read_progress(self, value: Any, _: Any) -> float:
+        if isinstance(value, bool) or not -math.inf < value < math.inf:
+            raise TypeError("expected a finite number")
+        full = self.statuses.progress_max
+        return float(min(max(value, 0), full) / full)
 
     def is_final(self, record: Record) -> bool:
         """Return whether a record is the final one of its task.
@@ -337,7 +354,11 @@ class TaskKind(Generic[InputsP, RecordT]):
     def _completion_attribute(self) -> str | None:
         """The record attribute that is filled at the end, for kinds that make no files."""
         return next(
-            (f.name for f in self.field_decoder.fields if f.wire == self.statuses.completion_field),
+            (
+                f.name
+                for f in self.field_decoder.fields
+                if f.wire_names[0] == self.statuses.completion_field
+            ),
             None,
         )
 
@@ -434,3 +455,13 @@ def name_without_mark(name: str | None) -> str | None:
     if name[-MARK_LENGTH:][:4] != "a2e-":
         return name
     return _MARK_SUFFIX_PATTERN.sub("", name) or None
+
+
+def _read_name(value: Any, _: Any) -> Any:
+    """Return the user's name for the task; a number is no name, and not worth keeping."""
+    if isinstance(value, str):
+        name = name_without_mark(value) if value.strip() else None
+        return name and hide_signatures(name)
+    if value and (isinstance(value, bool) or not isinstance(value, int | float)):
+        raise TypeError("expected a name")
+    return None

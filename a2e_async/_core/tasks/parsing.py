@@ -2,9 +2,7 @@
 
 import json
 import marshal
-import math
-from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, TypeVar
 
 from attrs import define, frozen
@@ -13,8 +11,7 @@ from a2e_async._core.files.media_types import url_expires_at
 from a2e_async._core.http.envelope import MAX_JSON_DEPTH
 from a2e_async._core.redact import excerpt, hide_signatures
 from a2e_async._core.schema.inputs import is_url
-from a2e_async._core.schema.record_decoder import parse_time
-from a2e_async._core.tasks.kind import TaskKind, is_task_id, name_without_mark
+from a2e_async._core.tasks.kind import TaskKind, is_task_id
 from a2e_async._core.typeguards import as_integer, is_list, is_mapping, is_nested_deeper_than
 from a2e_async.errors import DecodeError
 from a2e_async.models import (
@@ -137,38 +134,10 @@ def _read_fields(
     raw_status: str,
 ) -> R:
     """Return the record with all its fields decoded."""
-    vocabulary = kind.statuses
     own, extra = kind.field_decoder.decode(raw)
-    for field, value in own.items():
-        if value.__class__ is str:
-            # Most texts hold neither a URL nor a token: no call for those.
-            if "://" in value or "a2e-" in value:
-                own[field] = hide_signatures(value)
-        elif value and value.__class__ is tuple:
-            own[field] = hide_signatures(value)
-    word: Any = raw.get(vocabulary.field)
+    word: Any = raw.get(kind.statuses.field)
     if word and word.__class__ is not str:
-        extra[vocabulary.field] = word
-    if kind.name_field:
-        name: Any = raw.get(kind.name_field)
-        if name.__class__ is str and name.strip():
-            own["name"] = hide_signatures(name_without_mark(name))
-        elif name:
-            _keep_unexpected(extra, raw, kind.name_field)
-    coins = raw.get("coins")
-    own["coins"] = (
-        coins if coins.__class__ is int else _read_or_keep(extra, "coins", coins, as_integer)
-    )
-    try:
-        own["created_at"] = parse_time(raw["createdAt"])
-    except (KeyError, TypeError, ValueError, OverflowError, OSError):
-        if raw.get("createdAt"):
-            extra["createdAt"] = raw["createdAt"]
-    if vocabulary.progress_field:
-        value = raw.get(vocabulary.progress_field)
-        own["progress"] = _read_or_keep(
-            extra, vocabulary.progress_field, value, partial(_read_progress, kind)
-        )
+        extra[kind.statuses.field] = word
     if status is Status.FAILED:
         own["failure"] = _read_failure(kind, raw)
         for field in (*kind.failure_message_fields, *kind.failure_code_fields):
@@ -388,23 +357,6 @@ def _keep_unexpected(extra: dict[str, Any], raw: RawRecord, name: str) -> None:
     value = raw.get(name)
     if value and (isinstance(value, bool) or not isinstance(value, str | int | float)):
         extra[name] = value
-
-
-def _read_or_keep(extra: dict[str, Any], name: str, value: Any, read: Callable[[Any], Any]) -> Any:
-    """Return the value that ``read`` decodes; a value it cannot decode is kept in ``extra``."""
-    made = None if value is None else read(value)
-    if made is None and value:
-        extra[name] = value
-    return made
-
-
-def _read_progress(kind: TaskKind[..., Any], value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    full = kind.statuses.progress_max
-    return min(max(value, 0), full) / full
 
 
 def _text_or_none(value: Any) -> str | None:
