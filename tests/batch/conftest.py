@@ -8,19 +8,15 @@ import pytest
 
 from a2e_async import A2E
 from a2e_async.sandbox import Sandbox
+from tests.samples import LEAST
 
 KEY = "Qz7-topsecret-0123456789"
-DUB = {"source_url": "https://media.example/talk.wav", "target_lang": "es"}
+DUB = LEAST["dubbing"]
 TALK = {
     "video_url": "https://media.example/clip.mp4",
     "prompt": "smile",
     "negative_prompt": "blurry",
 }
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
 
 
 @pytest.fixture(autouse=True)

@@ -9,9 +9,10 @@ import pytest
 import a2e_async
 from a2e_async import BlockingA2E
 from a2e_async.sandbox import Sandbox
+from tests.samples import LEAST
 
 KEY = "Qz7-topsecret-0123456789"
-DUB = {"source_url": "https://media.example/talk.wav", "target_lang": "es"}
+DUB = LEAST["dubbing"]
 TALK = {
     "video_url": "https://media.example/clip.mp4",
     "prompt": "smile",

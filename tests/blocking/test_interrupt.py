@@ -21,8 +21,9 @@ BEGIN = r"""
 import os, sys, threading, time
 import a2e_async
 from a2e_async.events import Accepted
+from tests.samples import LEAST
 
-DUB = {"source_url": "https://media.example/talk.wav", "target_lang": "es"}
+DUB = LEAST["dubbing"]
 
 def say(*words):
     # print() writes a line and its end apart; two threads speak here.

@@ -25,11 +25,6 @@ HOOK = "a2e-0123456789abcdefghij"
 TOKEN = make_token(SECRET, HOOK)
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 Listen = Callable[..., "subprocess.Popen[str]"]
 
 

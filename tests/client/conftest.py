@@ -15,22 +15,18 @@ import pytest
 from a2e_async import A2E
 from a2e_async.errors import A2EError
 from a2e_async.sandbox import Charge, Sandbox
+from tests.samples import LEAST
 
 KEY = "Qz7-topsecret-0123456789"
 VIDEO = "https://media.example/clip.mp4"
 TALK = {"video_url": VIDEO, "prompt": "smile", "negative_prompt": "blurry"}
-DUB = {"source_url": "https://media.example/talk.wav", "target_lang": "es"}
+DUB = LEAST["dubbing"]
 MOVE = {
     "image_url": "https://media.example/face.png",
     "prompt": "wave",
     "negative_prompt": "blurry",
 }
 STARTS = {"dubbing": DUB, "talking_video": TALK, "image_to_video": MOVE}
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
 
 
 @pytest.fixture(autouse=True)

@@ -31,11 +31,6 @@ ALWAYS = frozenset({"force_generate"})
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 async def sandbox(anyio_backend: str) -> AsyncIterator[Sandbox]:
     async with Sandbox(speed=3600, seed=7, make_results="stdlib") as made:
         yield made

@@ -20,11 +20,6 @@ async def no_sleep(seconds: float) -> None:
     """Replace the loop's pauses."""
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 async def by_hand(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Return the names of the page's first block."""
     monkeypatch.setenv("A2E_API_KEY", sandbox.api_key)

@@ -127,11 +127,6 @@ class Store:
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 async def store() -> AsyncIterator[Store]:
     made = Store()
     app = web.Application(client_max_size=2**30)

@@ -12,12 +12,6 @@ import pytest
 from .server import MISSING, Server, programs
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    """The package supports asyncio only; older versions of anyio would run other backends, too."""
-    return "asyncio"
-
-
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Server]:
     """One server for all tests; each test uses its own schema from ``postgres.url()``."""

@@ -10,9 +10,10 @@ from a2e_async import A2E
 from a2e_async.errors import A2EError
 from tests.laws.journal_server import AccountServer
 from tests.laws.test_journal_uploads import sound
+from tests.samples import LEAST
 
 ONE, TWO = "sk_one_0123456789abcdef", "sk_two_0123456789abcdef"
-DUB = {"source_url": "https://media.example/talk.wav", "target_lang": "es"}
+DUB = LEAST["dubbing"]
 
 
 @pytest.fixture

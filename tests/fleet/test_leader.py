@@ -20,6 +20,7 @@ from a2e_async.contrib.postgres.connection import DatabaseTarget
 from a2e_async.errors import TaskGone, TaskTimeout
 from a2e_async.events import Event, Polled
 from a2e_async.sandbox import Sandbox
+from tests.samples import LEAST
 
 from .proxy import proxy
 from .server import Server
@@ -29,7 +30,7 @@ TALK = {
     "prompt": "smile",
     "negative_prompt": "blurry",
 }
-DUB = {"source_url": "https://media.example/talk.wav", "target_lang": "es"}
+DUB = LEAST["dubbing"]
 MOVE = {
     "image_url": "https://media.example/face.png",
     "prompt": "wave",

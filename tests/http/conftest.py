@@ -22,11 +22,6 @@ Reply = bytes | None | Callable[["Hit", asyncio.StreamWriter], Awaitable[bytes |
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 def key() -> str:
     return KEY
 

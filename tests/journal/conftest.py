@@ -11,12 +11,6 @@ from a2e_async._core.journal.sqlite import SqliteJournal
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    """Use asyncio only: older versions of anyio would run other backends as well."""
-    return "asyncio"
-
-
-@pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "jobs.db"
 

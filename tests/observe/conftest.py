@@ -2,7 +2,6 @@
 
 from tests.client.conftest import (
     a2e,
-    anyio_backend,
     blind,
     make_client,
     media,
@@ -13,7 +12,6 @@ from tests.client.conftest import (
 
 __all__ = [
     "a2e",
-    "anyio_backend",
     "blind",
     "make_client",
     "media",

@@ -19,9 +19,10 @@ from a2e_async.errors import ConfigurationError
 from a2e_async.sandbox import Sandbox
 from a2e_async.sandbox import media as samples
 from tests.client.conftest import MakeClient
+from tests.samples import LEAST
 
 pytestmark = pytest.mark.anyio
-DUB = {"source_url": "https://media.example/talk.wav", "target_lang": "es"}
+DUB = LEAST["dubbing"]
 PICTURE = {"prompt": "a red boat"}
 Serve = Callable[..., AbstractAsyncContextManager[Client]]
 

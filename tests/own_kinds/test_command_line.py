@@ -2,16 +2,15 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from attrs import frozen
 
 from a2e_async import A2E
 from a2e_async.cli import exit_codes, main
 from a2e_async.sandbox import Sandbox, media
+from tests.cli.conftest import Invoke, Result
 
 FILM = """
 [short_film]
@@ -24,23 +23,6 @@ rename = "PUT /api/v1/shortFilm/{id}"
 outputs = { result_url = "video" }
 media = { image_urls = "image" }
 """
-
-
-@frozen
-class Result:
-    """How a command ended, and its output."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def document(self) -> Any:
-        """The JSON document on stdout."""
-        return json.loads(self.out)
-
-
-Invoke = Callable[..., Result]
 
 
 @pytest.fixture

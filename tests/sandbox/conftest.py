@@ -95,11 +95,6 @@ class Api:
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 def options(request: pytest.FixtureRequest) -> dict[str, Any]:
     """Options of the sandbox; a test overrides them with the marker ``sandbox``."""
     marker = request.node.get_closest_marker("sandbox")

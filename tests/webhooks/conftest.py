@@ -13,17 +13,13 @@ from attrs import define, field
 from a2e_async import A2E
 from a2e_async._core.webhooks.tokens import make_token
 from a2e_async.sandbox import Sandbox
+from tests.samples import LEAST
 
 KEY = "Qz7-topsecret-0123456789"
 SECRET = "Wh9-another-secret-0123456789"
-DUB = {"source_url": "https://media.example/talk.wav", "target_lang": "es"}
+DUB = LEAST["dubbing"]
 LATER = 60.0
 """A poll interval (s) longer than any test: an earlier poll proves that something triggered it."""
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
 
 
 @pytest.fixture(autouse=True)
