@@ -55,6 +55,7 @@ ALLOWED: Final = {
     "tests/typing/*.py": {"*": "user code that is only type-checked"},
     "tests/*.py": {
         "pytestmark": "pytest reads it",
+        "anyio_backend": "requested for its effect: the test runs on an event loop",
         "collect_ignore_glob": "pytest reads it",
         "Test*": "pytest runs state machines under these names",
         "teardown": "Hypothesis calls it",
