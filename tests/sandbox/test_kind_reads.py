@@ -12,7 +12,7 @@ import pytest
 
 from a2e_async.sandbox import Sandbox, check_media
 from a2e_async.sandbox._core.kinds.registry import KINDS
-from a2e_async.sandbox._core.results.stdlib_media import write_clip
+from a2e_async.sandbox._core.results.samples import write_clip
 from a2e_async.sandbox.media import clip, portrait, speech
 
 from .bodies import BODIES, IMAGE, OTHER_IMAGE, STARTS, VIDEO

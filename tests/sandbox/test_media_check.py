@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from a2e_async.sandbox import media
 from a2e_async.sandbox._core.media_check import check_media
 from a2e_async.sandbox._core.media_structure import BrokenMedia, read_media_structure
-from a2e_async.sandbox._core.results import stdlib_media
+from a2e_async.sandbox._core.results import samples
 
 from .conftest import HOW, needs_av
 
@@ -67,12 +68,30 @@ def test_other_files(tmp_path: Path) -> None:
 
 @needs_av
 @pytest.mark.parametrize("seconds", [0.1, 1, 2.5, 20])
-def test_hand_written_clip_decodes_without_a_complaint(seconds: float, tmp_path: Path) -> None:
+def test_a_clip_of_any_length_decodes_without_a_complaint(seconds: float, tmp_path: Path) -> None:
     path = tmp_path / "a.mp4"
-    stdlib_media.write_clip(path, seconds, b"\0\0\0\0")
+    samples.write_clip(path, seconds, b"\0\0\0\0")
     checked = check_media(path)
     assert checked.ok
-    assert checked.detail == f"{max(2, round(seconds * 6))} video frames"
+    assert checked.seconds == pytest.approx(seconds, rel=0.01)
+    assert checked.detail == "30 video frames"
+
+
+def test_files_of_different_tasks_differ(tmp_path: Path) -> None:
+    seeds = (b"0000aaaa", b"0001aaaa", b"0000bbbb")
+    for name, write in (
+        ("a.png", samples.write_image),
+        ("a.wav", partial(samples.write_speech, seconds=2)),
+        ("a.mp4", partial(samples.write_clip, seconds=2)),
+    ):
+        files: set[bytes] = set()
+        for seed in seeds:
+            write(tmp_path / name, seed=seed)
+            checked = check_media(tmp_path / name)
+            assert checked.ok, checked
+            assert checked.seconds in (None, pytest.approx(2, abs=0.01))
+            files.add((tmp_path / name).read_bytes())
+        assert len(files) >= 2
 
 
 def test_without_pyav(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,7 +76,7 @@ class Sandbox:
     """Whether the certificate of a webhook receiver is checked."""
 
     make_results: MediaBackendChoice = "auto"
-    """``pyav`` makes results from the real inputs, ``stdlib`` small placeholders."""
+    """``pyav`` makes results from the real inputs, ``stdlib`` from the samples in `media`."""
 
     kinds: Iterable[DeclaredKind] | str | os.PathLike[str] | None = None
     """Kinds of your own, as given to `A2E`: a list of declarations, or a TOML file with them. They

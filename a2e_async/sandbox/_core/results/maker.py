@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 import attrs
 
-from . import stdlib_media, taskless_files
+from . import samples, taskless_files
 from .spec import PLACEHOLDER_SECONDS, ResultSpec
 
 MediaBackend = Literal["pyav", "stdlib"]
@@ -123,9 +123,9 @@ def _run_pyav_recipe(spec: ResultSpec, path: Path, seed: bytes, *, use_placehold
                     return file
         made = path.with_suffix(f".source{ending}")
         if is_sound:
-            stdlib_media.write_tone(made, PLACEHOLDER_SECONDS, seed)
+            samples.write_speech(made, PLACEHOLDER_SECONDS, seed)
         else:
-            stdlib_media.write_clip(made, 1.0, seed)
+            samples.write_clip(made, PLACEHOLDER_SECONDS, seed)
         return made
 
     if spec.recipe == "dub":
@@ -137,22 +137,21 @@ def _run_pyav_recipe(spec: ResultSpec, path: Path, seed: bytes, *, use_placehold
     edge = pyav_media.MAX_EDGE * (2 if spec.is_large else 1)
     if spec.recipe == "image_motion":
         pyav_media.write_panning_video(path, picture, spec.seconds, edge)
-        return "video/mp4"
-    has_sound = spec.recipe == "sounded" or any(name in spec.inputs for name in spec.sound)
-    sound = source(".wav", is_sound=True) if has_sound else None
-    own = picture if spec.recipe == "footage" else None
-    pyav_media.write_video_with_sound(path, picture, sound or own, spec.seconds)
+    else:
+        has_sound = spec.recipe == "sounded" or any(name in spec.inputs for name in spec.sound)
+        sound = source(".wav", is_sound=True) if has_sound else None
+        own = picture if spec.recipe == "footage" else None
+        pyav_media.write_video_with_sound(path, picture, sound or own, spec.seconds)
+    samples.mark_video(path, seed)
     return "video/mp4"
 
 
 def _make_with_stdlib(spec: ResultSpec, path: Path, seed: bytes) -> str:
     if spec.recipe == "image":
-        stdlib_media.write_striped_png(path, seed)
+        samples.write_image(path, seed)
         return "image/png"
-    if spec.recipe != "dub":
-        stdlib_media.write_clip(path, spec.seconds, seed, is_large=spec.is_large)
-        return "video/mp4"
-    source = spec.sources.get("source_url")
-    if source is None or not stdlib_media.write_quieter_copy(path, source[0]):
-        stdlib_media.write_tone(path, PLACEHOLDER_SECONDS, seed)
-    return "audio/wav"
+    if spec.recipe == "dub":
+        samples.write_speech(path, spec.seconds, seed)
+        return "audio/wav"
+    samples.write_clip(path, spec.seconds, seed, is_large=spec.is_large)
+    return "video/mp4"

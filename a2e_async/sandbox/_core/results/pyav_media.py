@@ -1,7 +1,7 @@
 """Result files made from the real inputs with PyAV. Everything here blocks: call it in a thread."""
 
 # PyAV's stubs leave the type arguments of packets and streams open:
-# pyright: reportUnknownMemberType=false
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
 import itertools
@@ -17,12 +17,11 @@ from av.audio.fifo import AudioFifo
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 from av.codec import Codec
+from av.codec.context import CodecContext
 from av.error import FFmpegError
 from av.filter import Graph
 from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
-
-from .stdlib_media import encode_png
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream
@@ -51,12 +50,15 @@ def write_tinted_image(path: Path, source: Path, seed: bytes) -> None:
     """Write a PNG of the source's first frame, tinted by the seed."""
     with av.open(str(source)) as file:
         still = next(iter(file.decode(video=0)))
-        width, height = _fit_size(still.width, still.height, MAX_EDGE)
-        plane = still.reformat(width=width, height=height, format="rgb24").planes[0]
-        data, line = bytes(plane), plane.line_size
-    tint = (seed[:3] * width)[: 3 * width]
-    rows = (data[at : at + 3 * width] for at in range(0, line * height, line))
-    path.write_bytes(encode_png(width, height, (bytes(map(_mix_tint, row, tint)) for row in rows)))
+    width, height = _fit_size(still.width, still.height, MAX_EDGE)
+    picture = still.reformat(width=width, height=height, format="rgb24")
+    plane = picture.planes[0]
+    row = (seed[:3] * width).ljust(plane.line_size, b"\0")
+    plane.update(bytes(map(_mix_tint, bytes(plane), row * height)))
+    encoder = CodecContext.create("png", "w")
+    encoder.width, encoder.height, encoder.pix_fmt = width, height, "rgb24"
+    encoder.time_base = Fraction(1, FRAMES_PER_SECOND)
+    path.write_bytes(b"".join(map(bytes, encoder.encode(picture))))
 
 
 def _mix_tint(value: int, tint: int) -> int:
@@ -277,7 +279,8 @@ def _require_video_frame(frame: object) -> VideoFrame:
 
 
 def _fit_size(width: int, height: int, edge: int) -> tuple[int, int]:
-    scale = min(1.0, edge / max(width, height))
+    # Sources are enlarged only for a result that shall be larger than usual.
+    scale = min(max(1.0, edge / MAX_EDGE), edge / max(width, height))
     return _round_to_even(width * scale), _round_to_even(height * scale)
 
 

@@ -9,7 +9,7 @@ from typing import Final
 from a2e_async._core.files.media_types import SNIFF_BYTES, sniff_media_type
 
 from ... import media
-from . import stdlib_media
+from . import samples
 from .spec import ResultSpec
 
 SPEECH: Final = "speech"
@@ -19,7 +19,7 @@ COPY: Final = "copy"
 def make_file(spec: ResultSpec, path: Path, seed: bytes) -> str | None:
     """Write the file and return its content type; None for any other recipe."""
     if spec.recipe == SPEECH:
-        stdlib_media.write_tone(path, float(spec.inputs["seconds"]), seed)
+        samples.write_speech(path, float(spec.inputs["seconds"]), seed)
         return "audio/wav"
     if spec.recipe != COPY:
         return None
