@@ -57,7 +57,7 @@ class RequestContext(NotCopyable):
         tenant: "Tenant | None" = None,
     ) -> None:
         self._components = components
-        self.session = components.session
+        self.session: ApiSession = components.session
         self.request_timeout = request_timeout
         self.start_timeout = start_timeout
         self.priority = priority
