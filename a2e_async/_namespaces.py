@@ -1,8 +1,7 @@
 """The namespaces of a client by name. Each is imported and created on first use."""
 
-from collections.abc import Callable
-from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from a2e_async import account
 from a2e_async._core.handle import NotCopyable
@@ -12,47 +11,21 @@ if TYPE_CHECKING:
     from a2e_async._core.context import RequestContext
     from a2e_async.kinds._signatures import KindNamespaces
 
-N = TypeVar("N")
 
+def _kind_namespace(name: str) -> "cached_property[Any]":
+    def make(client: "Namespaces") -> Any:
+        from a2e_async.kinds.registry import kind_named, namespace_class
 
-class _LazyNamespace(Generic[N]):
-    """A namespace that is created on first use and then kept by its client."""
+        kind = kind_named(name)
+        return namespace_class(kind)(client._context, kind)  # pyright: ignore[reportPrivateUsage]  # the property is part of the class
 
-    def __init__(self, make: "Callable[[RequestContext], Any]") -> None:
-        self._factory = make
-        self._name = ""
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self._name = name
-
-    @overload
-    def __get__(self, client: None, owner: type) -> Self: ...
-
-    @overload
-    def __get__(self, client: "Namespaces", owner: type) -> N: ...
-
-    def __get__(self, client: "Namespaces | None", owner: type) -> Self | N:
-        if client is None:
-            return self
-        made: N = self._factory(client._context)  # pyright: ignore[reportPrivateUsage]  # the descriptor is part of the class
-        # From now on the instance attribute is found first: the descriptor has no __set__.
-        vars(client)[self._name] = made
-        return made
-
-
-def _kind_namespace(name: str, context: "RequestContext") -> Any:
-    from a2e_async.kinds.registry import kind_named, namespace_class
-
-    kind = kind_named(name)
-    return namespace_class(kind)(context, kind)
+    return cached_property(make)
 
 
 if not TYPE_CHECKING:
     # Type checkers and editors see generated classes, with the signatures of each kind.
     KindNamespaces = type(
-        "KindNamespaces",
-        (),
-        {name: _LazyNamespace(partial(_kind_namespace, name)) for name in KIND_NAMES},
+        "KindNamespaces", (), {name: _kind_namespace(name) for name in KIND_NAMES}
     )
 
 
@@ -61,21 +34,32 @@ class Namespaces(KindNamespaces, NotCopyable):
 
     _context: "RequestContext"
 
-    speech: "_LazyNamespace[account.Speech]" = _LazyNamespace(
-        lambda context: account.Speech(context)
-    )
-    voices: "_LazyNamespace[account.Voices]" = _LazyNamespace(
-        lambda context: account.Voices(context)
-    )
-    avatars: "_LazyNamespace[account.Avatars]" = _LazyNamespace(
-        lambda context: account.Avatars(context)
-    )
-    backgrounds: "_LazyNamespace[account.Backgrounds]" = _LazyNamespace(
-        lambda context: account.Backgrounds(context)
-    )
-    credits: "_LazyNamespace[account.Credits]" = _LazyNamespace(
-        lambda context: account.Credits(context)
-    )
-    legacy: "_LazyNamespace[account.Legacy]" = _LazyNamespace(
-        lambda context: account.Legacy(context)
-    )
+    @cached_property
+    def speech(self) -> "account.Speech":
+        """Speech from text."""
+        return account.Speech(self._context)
+
+    @cached_property
+    def voices(self) -> "account.Voices":
+        """The service's voices and cloned voices."""
+        return account.Voices(self._context)
+
+    @cached_property
+    def avatars(self) -> "account.Avatars":
+        """The speakers of avatar videos."""
+        return account.Avatars(self._context)
+
+    @cached_property
+    def backgrounds(self) -> "account.Backgrounds":
+        """The backgrounds of avatar videos."""
+        return account.Backgrounds(self._context)
+
+    @cached_property
+    def credits(self) -> "account.Credits":
+        """Balance, history and prices."""
+        return account.Credits(self._context)
+
+    @cached_property
+    def legacy(self) -> "account.Legacy":
+        """Older operations of the service."""
+        return account.Legacy(self._context)

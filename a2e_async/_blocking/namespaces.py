@@ -5,7 +5,8 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, Self, TypeVar, overload
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
 from a2e_async._blocking.bridge import EventLoopThread
 from a2e_async._blocking.faces import (
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R", bound=Record)
-F = TypeVar("F")
+T = TypeVar("T")
 
 
 class BlockingTextToImage(BlockingTaskNamespace[P, R]):
@@ -160,31 +161,6 @@ class BlockingLegacy(BlockingWrapper[Legacy]):
     add_user = blocking_call(Legacy.add_user)
 
 
-class _LazyBlockingNamespace(Generic[F]):
-    """A namespace that is created on first use and then kept by its client."""
-
-    def __init__(self, make: Callable[[EventLoopThread, Any], Any]) -> None:
-        self._factory = make
-        self._name = ""
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self._name = name
-
-    @overload
-    def __get__(self, client: None, owner: type) -> Self: ...
-
-    @overload
-    def __get__(self, client: "BlockingNamespaces", owner: type | None = None) -> F: ...
-
-    def __get__(self, client: "BlockingNamespaces | None", owner: type | None = None) -> Self | F:
-        if client is None:
-            return self
-        inner, loop_thread = wrapped_and_loop(client)
-        made: F = self._factory(loop_thread, getattr(inner, self._name))
-        vars(client)[self._name] = made
-        return made
-
-
 _BLOCKING_CLASSES: Final[Mapping[type[Any], type[Any]]] = {
     CaptionRemoval: BlockingCaptionRemoval,
     DeclaredNamespace: BlockingDeclared,
@@ -206,23 +182,31 @@ def blocking_namespace(
     return made
 
 
+def _of_client(name: str, make: Callable[[EventLoopThread, Any], T]) -> "cached_property[T]":
+    """Declare the blocking form of a client's namespace."""
+
+    def made(client: Any) -> T:
+        inner, loop_thread = wrapped_and_loop(client)
+        return make(loop_thread, getattr(inner, name))
+
+    return cached_property(made)
+
+
 if not TYPE_CHECKING:
     # Type checkers and editors see generated classes, with the signatures of each kind.
     BlockingKindNamespaces = type(
         "BlockingKindNamespaces",
         (),
-        {name: _LazyBlockingNamespace(blocking_namespace) for name in KIND_NAMES},
+        {name: _of_client(name, blocking_namespace) for name in KIND_NAMES},
     )
 
 
 class BlockingNamespaces(BlockingKindNamespaces, NotCopyable):
     """The namespaces of a blocking client: those of `A2E`, with blocking methods."""
 
-    speech: "_LazyBlockingNamespace[BlockingSpeech]" = _LazyBlockingNamespace(BlockingSpeech)
-    voices: "_LazyBlockingNamespace[BlockingVoices]" = _LazyBlockingNamespace(BlockingVoices)
-    avatars: "_LazyBlockingNamespace[BlockingAvatars]" = _LazyBlockingNamespace(BlockingAvatars)
-    backgrounds: "_LazyBlockingNamespace[BlockingBackgrounds]" = _LazyBlockingNamespace(
-        BlockingBackgrounds
-    )
-    credits: "_LazyBlockingNamespace[BlockingCredits]" = _LazyBlockingNamespace(BlockingCredits)
-    legacy: "_LazyBlockingNamespace[BlockingLegacy]" = _LazyBlockingNamespace(BlockingLegacy)
+    speech = _of_client("speech", BlockingSpeech)
+    voices = _of_client("voices", BlockingVoices)
+    avatars = _of_client("avatars", BlockingAvatars)
+    backgrounds = _of_client("backgrounds", BlockingBackgrounds)
+    credits = _of_client("credits", BlockingCredits)
+    legacy = _of_client("legacy", BlockingLegacy)
