@@ -28,6 +28,19 @@ else:
     KindName = Annotated[Literal[kind_names()] | str, _as_kind]
 
 
+def switch(
+    help: str,  # noqa: A002  # the word of cyclopts
+    *,
+    name: str | Sequence[str] | None = None,
+    group: Group | None = None,
+) -> Parameter:
+    """Return the declaration of a flag that takes no value and is off by default."""
+    return Parameter(name=name, negative="", show_default=False, help=help, group=group)
+
+
+Yes = Annotated[bool, switch("Do not ask for confirmation.", name=("--yes", "-y"))]
+
+
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class OutputFlags:
@@ -35,33 +48,15 @@ class OutputFlags:
 
     json: Annotated[
         bool,
-        Parameter(
-            name="--json",
-            negative="",
-            show_default=False,
-            group=COMMON,
-            help="Print JSON to stdout, and nothing else.",
-        ),
+        switch("Print JSON to stdout, and nothing else.", name="--json", group=COMMON),
     ] = False
     quiet: Annotated[
         bool,
-        Parameter(
-            name=("--quiet", "-q"),
-            negative="",
-            show_default=False,
-            group=COMMON,
-            help="Print only errors to stderr.",
-        ),
+        switch("Print only errors to stderr.", name=("--quiet", "-q"), group=COMMON),
     ] = False
     debug: Annotated[
         bool,
-        Parameter(
-            name="--debug",
-            negative="",
-            show_default=False,
-            group=COMMON,
-            help="Print tracebacks and the log to stderr.",
-        ),
+        switch("Print tracebacks and the log to stderr.", name="--debug", group=COMMON),
     ] = False
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from a2e_async.cli import exit_codes
-from a2e_async.cli.common_flags import ServiceFlags
+from a2e_async.cli.common_flags import ServiceFlags, switch
 from a2e_async.cli.context import CommandContext
 from a2e_async.cli.formatting import format_coins, format_time, json_value
 from a2e_async.cli.number_parsing import WHOLE
@@ -20,7 +20,7 @@ def coins(
     *,
     history: Annotated[
         bool,
-        Parameter(negative="", show_default=False, help="List the account's transactions, too."),
+        switch("List the account's transactions, too."),
     ] = False,
     page: Annotated[int, Parameter(help="Page of the history, from 1.", converter=WHOLE)] = 1,
     page_size: Annotated[int, Parameter(help="Transactions per page.", converter=WHOLE)] = 20,

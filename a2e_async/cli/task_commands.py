@@ -6,7 +6,7 @@ from cyclopts import App, Parameter
 
 from a2e_async._core.tasks.kind import split_ref
 from a2e_async.cli import exit_codes
-from a2e_async.cli.common_flags import KindName, ServiceFlags
+from a2e_async.cli.common_flags import KindName, ServiceFlags, Yes
 from a2e_async.cli.confirmation import confirm
 from a2e_async.cli.context import CommandContext
 from a2e_async.cli.formatting import (
@@ -122,15 +122,7 @@ def delete(
     ref: Ref,
     /,
     *,
-    yes: Annotated[
-        bool,
-        Parameter(
-            name=("--yes", "-y"),
-            negative="",
-            show_default=False,
-            help="Do not ask for confirmation.",
-        ),
-    ] = False,
+    yes: Yes = False,
     flags: ServiceFlags = ServiceFlags(),  # noqa: B008  # frozen
 ) -> int:
     """Delete a task and its results from the service."""

@@ -24,7 +24,7 @@ from a2e_async.cli.batch.validation import (
     check_all,
     read_jobs,
 )
-from a2e_async.cli.common_flags import ServiceFlags
+from a2e_async.cli.common_flags import ServiceFlags, switch
 from a2e_async.cli.context import CommandContext
 from a2e_async.cli.error_messages import in_cli_words
 from a2e_async.cli.formatting import format_coins, format_count
@@ -141,11 +141,7 @@ def batch(
     ] = "raise",
     dry_run: Annotated[
         bool,
-        Parameter(
-            negative="",
-            show_default=False,
-            help="Check the file and print the price; spend nothing.",
-        ),
+        switch("Check the file and print the price; spend nothing."),
     ] = False,
     flags: ServiceFlags = ServiceFlags(),  # noqa: B008  # frozen
 ) -> int:

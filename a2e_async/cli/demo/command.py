@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 from cyclopts import Parameter, validators
 
 from a2e_async.cli import exit_codes
-from a2e_async.cli.common_flags import OutputFlags
+from a2e_async.cli.common_flags import OutputFlags, switch
 from a2e_async.cli.context import CommandContext
 from a2e_async.cli.formatting import format_coins, format_count
 from a2e_async.cli.output_paths import prepare_directory
@@ -68,11 +68,7 @@ def demo(
     ] = SPEED,
     keep: Annotated[
         bool,
-        Parameter(
-            negative="",
-            show_default=False,
-            help="Keep the sandbox running afterwards, until Ctrl-C.",
-        ),
+        switch("Keep the sandbox running afterwards, until Ctrl-C."),
     ] = False,
     flags: OutputFlags = OutputFlags(),  # noqa: B008  # frozen
 ) -> int:

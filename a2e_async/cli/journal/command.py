@@ -14,7 +14,7 @@ from a2e_async._core.journal.protocol import LEASE_DURATION, Entry, State
 from a2e_async._core.tasks.kind import split_ref
 from a2e_async.cli import exit_codes
 from a2e_async.cli.batch.progress_bar import BatchProgress
-from a2e_async.cli.common_flags import KindName, OutputFlags, ServiceFlags
+from a2e_async.cli.common_flags import KindName, OutputFlags, ServiceFlags, Yes, switch
 from a2e_async.cli.confirmation import confirm
 from a2e_async.cli.context import CommandContext
 from a2e_async.cli.formatting import format_count
@@ -62,7 +62,7 @@ def list_entries(
     *,
     all: Annotated[  # noqa: A002  # the flag's name
         bool,
-        Parameter(negative="", show_default=False, help="List finished entries, too."),
+        switch("List finished entries, too."),
     ] = False,
     kind: Annotated[KindName | None, Parameter(name="--kind", help="Only this kind.")] = None,
     account: AccountName = None,
@@ -208,15 +208,7 @@ def settle(
         ),
     ] = None,
     account: AccountName = None,
-    yes: Annotated[
-        bool,
-        Parameter(
-            name=("--yes", "-y"),
-            negative="",
-            show_default=False,
-            help="Do not ask for confirmation.",
-        ),
-    ] = False,
+    yes: Yes = False,
     flags: OutputFlags = OutputFlags(),  # noqa: B008  # frozen
 ) -> int:
     """Close an entry of unknown outcome, or whose task is missing, with what you found. No network.
@@ -258,20 +250,10 @@ def prune(
     ],
     missing: Annotated[
         bool,
-        Parameter(
-            negative="", show_default=False, help="Delete entries missing for that long, too."
-        ),
+        switch("Delete entries missing for that long, too."),
     ] = False,
     account: AccountName = None,
-    yes: Annotated[
-        bool,
-        Parameter(
-            name=("--yes", "-y"),
-            negative="",
-            show_default=False,
-            help="Do not ask for confirmation.",
-        ),
-    ] = False,
+    yes: Yes = False,
     flags: OutputFlags = OutputFlags(),  # noqa: B008  # frozen
 ) -> int:
     """Delete finished entries. Reusing their keys starts, and charges for, new tasks."""
@@ -322,15 +304,7 @@ def adopt(
     former: Annotated[
         str, Parameter(name="--from", help="The former account; a2e journal accounts lists them.")
     ],
-    yes: Annotated[
-        bool,
-        Parameter(
-            name=("--yes", "-y"),
-            negative="",
-            show_default=False,
-            help="Do not ask for confirmation.",
-        ),
-    ] = False,
+    yes: Yes = False,
     flags: ServiceFlags = ServiceFlags(),  # noqa: B008  # frozen
 ) -> int:
     """Move the entries of an account's former key, host or name to the current account. No network.
