@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
-from typing import Any, Final
+from typing import Final
 
 import attrs
 from aiohttp import web
+from anyio.from_thread import start_blocking_portal
 
 from .faults import Faults
 from .kinds.declared_kind import DeclaredKind
@@ -101,7 +101,8 @@ class Sandbox:
     _webhook_sender_task: asyncio.Task[None] | None = attrs.field(
         init=False, default=None, repr=False
     )
-    _thread: _SandboxThread | None = attrs.field(init=False, default=None, repr=False)
+    _in_thread: contextlib.ExitStack = attrs.field(init=False, repr=False)
+    """Stops both servers and ends their thread; set by ``__enter__``."""
 
     def __attrs_post_init__(self) -> None:
         if not 0 <= self.failure_rate <= 1:
@@ -202,8 +203,10 @@ class Sandbox:
 
     def __enter__(self) -> Sandbox:
         """Start both servers in their own thread."""
-        self._thread = _SandboxThread(self._start, self._stop)
-        self._thread.start()
+        with contextlib.ExitStack() as stack:
+            portal = stack.enter_context(start_blocking_portal())
+            stack.enter_context(portal.wrap_async_context_manager(self))
+            self._in_thread = stack.pop_all()
         return self
 
     def __exit__(
@@ -213,8 +216,7 @@ class Sandbox:
         trace: TracebackType | None,
     ) -> None:
         """Stop both servers and end the thread."""
-        if self._thread is not None:
-            self._thread.stop()
+        self._in_thread.close()
 
     async def _start(self) -> None:
         if self.base_url or self._pool is not None:
@@ -270,52 +272,3 @@ def _declared_kinds(
 
     declared: tuple[DeclaredKind, ...] = tuple(registry_of(given).declared.values())
     return declared
-
-
-class _SandboxThread:
-    """Runs a sandbox on its own event loop in a thread.
-
-    Created by ``with Sandbox()``, which stops it; lives once.
-    """
-
-    def __init__(self, start: Callable[[], Any], stop: Callable[[], Any]) -> None:
-        self._callbacks = start, stop
-        self._ready = threading.Event()
-        self._done: asyncio.Event | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._main, name="a2e-sandbox", daemon=True)
-
-    def start(self) -> None:
-        """Return once the servers listen; raise the error that prevented it."""
-        self._thread.start()
-        self._ready.wait()
-        if self._error is not None:
-            self._thread.join()
-            raise self._error
-
-    def stop(self) -> None:
-        """Return once the thread has ended; raise the error that ended it."""
-        if self._loop is not None and self._done is not None:
-            self._loop.call_soon_threadsafe(self._done.set)
-        self._thread.join()
-        if self._error is not None:
-            raise self._error
-
-    def _main(self) -> None:
-        try:
-            asyncio.run(self._serve())
-        except BaseException as error:
-            self._error = error
-        finally:
-            self._ready.set()
-
-    async def _serve(self) -> None:
-        start, stop = self._callbacks
-        self._done, self._loop = asyncio.Event(), asyncio.get_running_loop()
-        await start()
-        self._ready.set()
-        try:
-            await self._done.wait()
-        finally:
-            await stop()
