@@ -9,7 +9,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-from attrs import frozen
 from cyclopts import Parameter
 
 from a2e_async.cli import exit_codes
@@ -26,15 +25,6 @@ HELP: Final = (
     "Starts of the same kind with the same inputs are one task, paid once in all runs that share "
     "the journal. Results are saved only in --out; local inputs are read only from --files."
 )
-
-
-@frozen(kw_only=True)
-class _ServerOptions:
-    budget: int | None
-    unknown_cost: int | None
-    journal: Path | None
-    out: Path
-    files: Path | None
 
 
 def mcp(
@@ -70,37 +60,30 @@ def mcp(
     flags: ServiceFlags = ServiceFlags(),  # noqa: B008  # frozen
 ) -> int:
     """Serve A2E to an agent, over stdin and stdout."""
-    options = _ServerOptions(
-        budget=budget, unknown_cost=unknown_cost, journal=journal, out=out, files=files
-    )
-    return run_command(flags, lambda context: _serve(context, options))
 
+    async def serve(context: CommandContext) -> int:
+        try:
+            from a2e_async.contrib.mcp import make_server
+        except ImportError as error:
+            raise ConfigurationError(
+                "a2e mcp needs the MCP SDK: pip install 'a2e-async[mcp]'."
+            ) from error
+        from a2e_async._core.journal.sqlite import SqliteJournal
+        from a2e_async._core.submission.budget import Budget
 
-async def _serve(context: CommandContext, options: _ServerOptions) -> int:
-    try:
-        from a2e_async.contrib.mcp import make_server
-    except ImportError as error:
-        raise ConfigurationError(
-            "a2e mcp needs the MCP SDK: pip install 'a2e-async[mcp]'."
-        ) from error
-    from a2e_async._core.journal.sqlite import SqliteJournal
-    from a2e_async._core.submission.budget import Budget
+        if files is not None and not files.is_dir():
+            raise InvalidInput(f"--files {files} is not a directory.", field="files")
+        if unknown_cost is not None and budget is None:
+            raise InvalidInput("--unknown-cost needs --budget.", field="unknown_cost")
+        prepare_directory(out)
+        limit = None if budget is None else Budget(budget, unknown_cost=unknown_cost)
+        opened = SqliteJournal(str(journal or out / "a2e-jobs.db"))
+        async with context.client(opened, budget=limit) as a2e:
+            server = make_server(a2e, out=out.resolve(), files=files, budget=limit)
+            await _run_until_cancelled(server.run_stdio_async)
+        return exit_codes.OK
 
-    if options.files is not None and not options.files.is_dir():
-        raise InvalidInput(f"--files {options.files} is not a directory.", field="files")
-    if options.unknown_cost is not None and options.budget is None:
-        raise InvalidInput("--unknown-cost needs --budget.", field="unknown_cost")
-    prepare_directory(options.out)
-    budget = (
-        None
-        if options.budget is None
-        else Budget(options.budget, unknown_cost=options.unknown_cost)
-    )
-    journal = SqliteJournal(str(options.journal or options.out / "a2e-jobs.db"))
-    async with context.client(journal, budget=budget) as a2e:
-        server = make_server(a2e, out=options.out.resolve(), files=options.files, budget=budget)
-        await _run_until_cancelled(server.run_stdio_async)
-    return exit_codes.OK
+    return run_command(flags, serve)
 
 
 async def _run_until_cancelled(serve: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -14,6 +14,7 @@ from a2e_async.cli.batch.validation import LineJob
 from a2e_async.cli.error_messages import error_message
 from a2e_async.cli.formatting import text_result
 from a2e_async.errors import InvalidInput, StartOutcomeUnknown, TaskFailed
+from a2e_async.models import Record
 
 Status = Literal["ok", "failed", "unknown", "error", "earlier"]
 
@@ -33,16 +34,40 @@ def status_of(error: BaseException | None, *, earlier: bool = False) -> Status:
 
 def report_line(outcome: Outcome[Any], coins: int | None) -> dict[str, Any]:
     """Return the report's line for a job; ``coins`` is what its task cost, None if unknown."""
-    job, task, record = outcome.job, outcome.task, outcome.record
+    job, task = outcome.job, outcome.task
+    item = result_item(
+        job.kind.name,
+        job.key,
+        task.ref if task else None,
+        status_of(outcome.error, earlier=outcome.earlier),
+        error=outcome.error,
+        record=outcome.record,
+        paths=outcome.paths,
+        coins=coins,
+    )
+    return {"line": job.line if isinstance(job, LineJob) else None, **item}
+
+
+def result_item(
+    kind: str,
+    key: str | None,
+    ref: str | None,
+    status: Status,
+    *,
+    error: BaseException | None = None,
+    record: Record | None = None,
+    paths: Iterable[Path] = (),
+    coins: int | None = None,
+) -> dict[str, Any]:
+    """Return what became of a start, as JSON values."""
     result = text_result(record) if record else None
     return {
-        "line": job.line if isinstance(job, LineJob) else None,
-        "key": job.key,
-        "kind": job.kind.name,
-        "ref": task.ref if task else None,
-        "status": status_of(outcome.error, earlier=outcome.earlier),
-        "error": error_message(outcome.error) if outcome.error else None,
-        "paths": [str(path) for path in outcome.paths],
+        "key": key,
+        "kind": kind,
+        "ref": ref,
+        "status": status,
+        "error": error_message(error) if error else None,
+        "paths": [str(path) for path in paths],
         "coins": coins,
         **({result[0]: result[1]} if result else {}),
     }

@@ -14,7 +14,7 @@ from a2e_async._core.journal.recorder import recovery_from_entry
 from a2e_async._core.submission.resume import is_undeclared
 from a2e_async._core.tasks.task import save_outputs
 from a2e_async.cli.batch.progress_bar import BatchProgress, progress_bar
-from a2e_async.cli.batch.report import status_of
+from a2e_async.cli.batch.report import result_item, status_of
 from a2e_async.cli.context import CommandContext
 from a2e_async.cli.error_messages import describe_lost_start, error_message, where_to_search
 from a2e_async.cli.formatting import text_result
@@ -131,18 +131,17 @@ async def _save_task(
         context.printer.error(f"{task.ref}: {error_message(error)}")
     status = status_of(error)
     found.progress.counts[status] += 1
-    found.items.append(
-        {
-            "key": task.key,
-            "kind": task.kind.name,
-            "ref": task.ref,
-            "status": status,
-            "error": error_message(error) if error else None,
-            "paths": [str(path) for path in paths],
-            "coins": task.coins,
-            **({result[0]: result[1]} if result else {}),
-        }
+    item = result_item(
+        task.kind.name,
+        task.key,
+        task.ref,
+        status,
+        error=error,
+        record=record,
+        paths=paths,
+        coins=task.coins,
     )
+    found.items.append(item)
     return error
 
 
@@ -180,14 +179,4 @@ async def _report_unfinished(
         f"{entry.key}: {start[0].lower()}{start[1:]} was sent and not found: it may have been "
         f"charged. {search}: {where_to_search(recovery)}. Then: a2e journal settle"
     )
-    found.items.append(
-        {
-            "key": entry.key,
-            "kind": entry.kind,
-            "ref": None,
-            "status": "unknown",
-            "error": None,
-            "paths": [],
-            "coins": None,
-        }
-    )
+    found.items.append(result_item(entry.kind, entry.key, None, "unknown"))
