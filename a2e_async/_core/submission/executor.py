@@ -125,7 +125,16 @@ class StartExecutor(PaidExecutor[StartAttempt, Task[Any]]):
         check_key = self._recorder is not None and not self._can_send_at_once(attempt)
         while True:
             try:
-                return await self._run_once(attempt, check_key=check_key)
+                entry = None
+                if self._recorder is not None:
+                    entry = await self._recorder.reserve_key(attempt, check_first=check_key)
+                if entry is not None:
+                    return await self._take_task_of(attempt, entry)
+                if attempt.recovery is not None:
+                    attempt.sent_earlier = True  # search for it, never withdraw it
+                    reason = "its process ended before the response arrived"
+                    return await self._recover(attempt, reason)
+                return await self.submit(attempt)
             except LeaseLost:
                 # Another start holds the key, or this process was suspended for longer than its
                 # lease and another client took the entry. Nothing was sent from here, so the next
@@ -148,21 +157,14 @@ class StartExecutor(PaidExecutor[StartAttempt, Task[Any]]):
             and self._session.can_start_now()
         )
 
-    async def _run_once(self, attempt: StartAttempt, *, check_key: bool) -> Task[Any]:
-        if self._recorder is not None:
-            entry = await self._recorder.reserve_key(attempt, check_first=check_key)
-            if entry is not None:
-                attempt.reservation.count_existing(entry.key, entry.cost, entry.ref)
-                if entry.open:  # a closed entry has a separate one for remaining tasks
-                    rest = self._recovery_of_remaining(
-                        attempt.kind, recovery_from_entry(entry), entry.ids
-                    )
-                    await self._search_remaining_later(attempt, rest)
-                return self._task_from_entry(attempt, entry)
-        if attempt.recovery is not None:
-            attempt.sent_earlier = True  # search for it, never withdraw it
-            return await self._recover(attempt, "its process ended before the response arrived")
-        return await self.submit(attempt)
+    async def _take_task_of(self, attempt: StartAttempt, entry: Entry) -> Task[Any]:
+        """Return the task that a key has already, by its journal entry."""
+        attempt.reservation.count_existing(entry.key, entry.cost, entry.ref)
+        if entry.open:  # a closed entry has a separate one for remaining tasks
+            recovery = recovery_from_entry(entry)
+            rest = self._recovery_of_remaining(attempt.kind, recovery, entry.ids)
+            await self._search_remaining_later(attempt, rest)
+        return self._task_from_entry(attempt, entry)
 
     async def find_lost_start(self, attempt: StartAttempt) -> Task[Any]:
         """Search for a start without submitting it. Raises `StartOutcomeUnknown`."""
@@ -202,9 +204,7 @@ class StartExecutor(PaidExecutor[StartAttempt, Task[Any]]):
                     request, partial(self._prices_with_uploads, request, prices)
                 )
             else:
-                request.reservation.release(
-                    UPLOAD
-                )  # reserved for files that another start uploaded
+                request.reservation.release(UPLOAD)  # of files that another start has uploaded
                 return body
 
     async def _reserve_prices(
@@ -229,7 +229,20 @@ class StartExecutor(PaidExecutor[StartAttempt, Task[Any]]):
     async def _build_body(self, attempt: StartAttempt) -> dict[str, Any]:
         """Upload local files and return the request body."""
         kind = attempt.kind
-        body = kind.request_body(attempt.inputs, await self._upload_media(attempt))
+        urls: dict[tuple[str, int | None], str] = {}
+        local = [item for item in attempt.media.values() if not isinstance(item, str)]
+        if len(local) > 1:  # do not pay for the first upload if the second file has gone
+            await self._media_uploader.check_unchanged(*local)
+        # Sequential: a start rarely has two files, and all starts share the connections.
+        for input_key, item in attempt.media.items():
+            if isinstance(item, str):
+                urls[input_key] = item
+                continue
+            urls[input_key], coins = await self._media_uploader.upload_inspected(
+                item, attempt.reservation
+            )
+            attempt.upload_coins += coins
+        body = kind.request_body(attempt.inputs, urls)
         if kind.name_field and attempt.name:
             body[kind.name_field] = attempt.name
         return body
@@ -290,22 +303,6 @@ class StartExecutor(PaidExecutor[StartAttempt, Task[Any]]):
     async def _discard(self, request: StartAttempt) -> None:
         self._admission.release(request)
         await super()._discard(request)
-
-    async def _upload_media(self, attempt: StartAttempt) -> dict[tuple[str, int | None], str]:
-        urls: dict[tuple[str, int | None], str] = {}
-        local = [item for item in attempt.media.values() if not isinstance(item, str)]
-        if len(local) > 1:  # do not pay for the first upload if the second file has gone
-            await self._media_uploader.check_unchanged(*local)
-        # Sequential: a start rarely has two files, and all starts share the connections.
-        for input_key, item in attempt.media.items():
-            if isinstance(item, str):
-                urls[input_key] = item
-                continue
-            urls[input_key], coins = await self._media_uploader.upload_inspected(
-                item, attempt.reservation
-            )
-            attempt.upload_coins += coins
-        return urls
 
     async def _read(self, request: StartAttempt, response: "ApiResponse") -> Task[Any]:
         kind, recovery = request.kind, request.recovery
