@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from attrs import Attribute, field, frozen
 
 from a2e_async._core.config import Account, clean_webhook_secret, clean_webhook_url
+from a2e_async._core.http.call import check_proxy
 from a2e_async._core.http.rate_limit import Priority
 from a2e_async._core.http.retry import RetryPolicy
 from a2e_async._core.redact import redact
@@ -50,6 +51,11 @@ def open_journal(given: Any) -> "Journal | None":
         made: Journal = given
         return made
     raise ConfigurationError(f"journal must be a path or a Journal, not {type(given).__name__}.")
+
+
+def _hide_proxy(given: Any) -> Any:
+    """Return a proxy as a URL that shows its password to no one who inspects the client."""
+    return check_proxy(given) if isinstance(given, str) else given
 
 
 def _to_budget(given: Any) -> "Budget | None":
@@ -135,7 +141,8 @@ class ClientOptions:
         validator=_must_be("a function", lambda value: value is None or callable(value))
     )
     proxy: str | None = field(
-        validator=_must_be("a URL", lambda value: value is None or isinstance(value, str))
+        converter=_hide_proxy,
+        validator=_must_be("a URL", lambda value: value is None or isinstance(value, str)),
     )
     webhook: "WebhookTarget | None" = field(converter=_to_webhook_target)
     """Made from ``webhook_url`` and A2E_WEBHOOK_SECRET."""

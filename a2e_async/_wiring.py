@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
 from attrs import evolve, frozen
 
 from a2e_async._core.context import RequestContext
-from a2e_async._core.http.call import check_proxy
 from a2e_async._core.http.loop_affinity import LoopAffinity
 from a2e_async._core.http.rate_limit import ConnectionLimiter, RateLimiter
 from a2e_async._core.http.retry import RetryPolicy
@@ -90,7 +89,7 @@ class ClientComponents:
         self.recorder = _make_recorder(options)
         self._emit = None if options.on_event is None else _never_raising(options.on_event)
         self.emitter = _make_emitter(self._emit)
-        self._proxy = None if options.proxy is None else check_proxy(options.proxy)
+        self._proxy = options.proxy
         self._unclaimed: dict[str, Task[Any]] = {}
         self._wrap_source: Callable[[OutputSource], OutputSource] | None = None
         self._rate_limiter = _make_rate_limiter(options, self._emit or _ignore_event)
