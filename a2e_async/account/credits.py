@@ -15,7 +15,7 @@ from a2e_async._core.tasks.parsing import read_id, read_raw_records, read_total_
 from a2e_async._core.typeguards import as_integer, is_mapping
 from a2e_async.account.raw_request import check_path
 from a2e_async.errors import DecodeError, InvalidInput
-from a2e_async.kinds.operations import iter_pages, request_quote
+from a2e_async.kinds.operations import paginate, request_quote
 from a2e_async.models import Page
 
 
@@ -107,7 +107,7 @@ class Credits:
         async def read(page: int) -> Page[Transaction]:
             return await self.history(page=page, page_size=100, spending=spending, since=since)
 
-        async for transaction in iter_pages(read, lambda one: read_id(one.raw)):
+        async for transaction in paginate(read, lambda one: read_id(one.raw)):
             yield transaction
 
     @hide_frames

@@ -20,8 +20,8 @@ from a2e_async.kinds.operations import (
     delete_record,
     find_record,
     get_many,
-    iter_pages,
     list_page,
+    paginate,
     read_detail,
     read_records,
     request_quote,
@@ -151,7 +151,7 @@ class TaskNamespace(NotCopyable, Generic[P, R]):
         async def read(page: int) -> Page[R]:
             return await self.list(page=page, page_size=size, status=status)
 
-        async for record in iter_pages(read, lambda record: record.id):
+        async for record in paginate(read, lambda record: record.id):
             yield record
 
     async def delete(self, id: str) -> None:

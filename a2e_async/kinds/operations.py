@@ -1,8 +1,10 @@
 """The free operations shared by all kinds: records, lists, quotes, deletion."""
 
 import logging
+import math
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from a2e_async._core.context import RequestContext
@@ -110,10 +112,14 @@ def _page_params(
     return params if status is None else {**params, "status": status}
 
 
-async def iter_pages(
-    read: Callable[[int], Awaitable[Page[T]]], id_of: Callable[[T], str | None]
-) -> AsyncIterator[T]:
-    """Yield the items of all pages of a list, from page 1 on, each item once.
+async def paginate(
+    read: Callable[[int], Awaitable[Page[T]]],
+    id_of: Callable[[T], str | None],
+    *,
+    end: ListEndDetector | None = None,
+    max_pages: float = math.inf,
+) -> AsyncGenerator[T]:
+    """Yield the items of all pages of a list, at most ``max_pages``, each item once.
 
     New items move others to later pages; those are recognised by their id. Deleted items move
     others to earlier pages; then the previous page is read again. A page of items without ids is
@@ -123,14 +129,16 @@ async def iter_pages(
     total: int | None = None
     before: tuple[T, ...] = ()
     page = next_page = 1
-    end = ListEndDetector()
-    while True:
+    if end is None:
+        end = ListEndDetector()
+    while page <= max_pages:
         try:
             found = await read(page)
         except (NotFound, InvalidRequest):
             if page == 1 or total is None or len(seen) < total:
                 raise
-            return  # some lists answer the page after the last one with an error
+            end.at_end = True  # some lists answer the page after the last one with an error
+            return
         new = False
         for item in found.items if found.items != before else ():
             id = id_of(item)
@@ -178,25 +186,21 @@ async def find_record(context: RequestContext, kind: TaskKind[..., R], id: str) 
         if id in found:
             return found[id]
     elif kind.list is not None:
-        seen: set[str] = set()
-        end = ListEndDetector()
-        for page in range(1, MAX_SEARCH_PAGES + 1 if kind.paging else 2):
-            listed = await list_page(context, kind, page, min(kind.max_page_size, 100))
-            for record in listed:
+        end, seen_count = ListEndDetector(), 0
+        page_size = min(kind.max_page_size, 100)
+        pages = paginate(
+            lambda page: list_page(context, kind, page, page_size),
+            lambda record: record.id,
+            end=end,
+            max_pages=MAX_SEARCH_PAGES if kind.paging else 1,
+        )
+        async with aclosing(pages) as records:
+            async for record in records:
                 if record.id == id:
                     return record
-            new = {record.id for record in listed} - seen
-            seen |= new
-            ended = end.reached(
-                shows_new=bool(new),
-                has_records=bool(listed),
-                seen_count=len(seen),
-                total=listed.total,
-            )
-            if ended or kind.paging is None:
-                break
-        else:
-            advice = f"It is not among the newest {len(seen)}; iter() also reads older ones."
+                seen_count += 1
+        if kind.paging and not end.at_end:
+            advice = f"It is not among the newest {seen_count}; iter() also reads older ones."
             raise refusal or _not_found_error(kind, advice)
     raise refusal or _not_found_error(kind, _GONE_ADVICE)
 

@@ -20,7 +20,7 @@ had accounts; they get the account when the client advances them. The same key i
 means two starts. A journal that was never bound sees every entry.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypedDict, Unpack
 
@@ -392,6 +392,26 @@ class Journal(Protocol):
         of this account are not moved.
         """
         ...
+
+
+class EntryFilters(TypedDict, total=False):
+    """The options of `Journal.entries`, apart from the position of the page."""
+
+    states: Collection[State] | None
+    open_only: bool
+    limit: int
+
+
+async def entry_pages(
+    journal: Journal, **filters: Unpack[EntryFilters]
+) -> AsyncGenerator[Sequence[Entry]]:
+    """Yield all pages of `Journal.entries`, one after the other."""
+    after = 0
+    while True:
+        entries, after = await journal.entries(after=after, **filters)
+        yield entries
+        if not after:
+            return
 
 
 class JournalCapabilities:

@@ -24,6 +24,7 @@ from a2e_async._core.journal.protocol import (
     State,
     UploadedInput,
     capabilities_of,
+    entry_pages,
 )
 from a2e_async._core.journal.recorded_request import RecordedRequest, RecordedStart
 from a2e_async._core.journal.rules import MAX_TIME_IN_FLIGHT, is_same_start
@@ -309,15 +310,12 @@ class JournalRecorder:
 
         Includes those that other clients are working on. Raises `JournalError`.
         """
-        found: list[tuple[str, Recovery]] = []
-        after = 0
-        while True:
-            entries, after = await self.journal.entries(states=[State.INTENT], after=after)
-            found += [
-                (one.key, recovery_from_entry(one)) for one in entries if one.kind == kind.name
-            ]
-            if not after:
-                return found
+        return [
+            (entry.key, recovery_from_entry(entry))
+            async for entries in entry_pages(self.journal, states=[State.INTENT])
+            for entry in entries
+            if entry.kind == kind.name
+        ]
 
     # -- paid calls without a task -----------------------------------------------------------
 

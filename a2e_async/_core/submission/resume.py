@@ -4,10 +4,11 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from typing import Any, Final
 
 from a2e_async._core.journal.keys import is_call_key, start_key_of_remaining_tasks
-from a2e_async._core.journal.protocol import Entry, State
+from a2e_async._core.journal.protocol import Entry, State, entry_pages
 from a2e_async._core.journal.recorder import JournalRecorder
 from a2e_async._core.submission.calls import ChargedCalls
 from a2e_async._core.submission.starts import StartRegistry
@@ -44,55 +45,51 @@ async def iter_unfinished(
     undeclared: Counter[str] = Counter()
     try:
         await recorder.flush_and_report_others()
-        after = 0
-        while True:
-            entries, after = await recorder.journal.entries(
-                open_only=True, after=after, limit=PAGE_SIZE
-            )
-            busy = start_registry.keys_in_progress() | charged_calls.keys_in_progress()
-            open_entries = [
-                entry
-                for entry in entries
-                if entry.key not in busy | searched and (missing or not entry.missing)
-            ]
-            # Not acquired: a client that knows the kind, in another process, may want it.
-            unknown_kinds = [entry for entry in open_entries if is_undeclared(entry, find_kind)]
-            undeclared.update(entry.kind for entry in unknown_kinds)
-            open_entries = [entry for entry in open_entries if entry not in unknown_kinds]
-            acquired = await asyncio.gather(
-                *(recorder.journal.acquire(entry.key) for entry in open_entries)
-            )
-            for entry, is_owner in zip(open_entries, acquired, strict=True):
-                kind = find_kind(entry.kind)
-                if not is_owner or entry.key in searched:
-                    continue
-                if kind is None:
-                    if entry.state is State.INTENT:
-                        charged_calls.add_unknown(entry)
-                    continue
-                if entry.state < State.ACCEPTED and not await _is_unchanged(
-                    recorder, start_registry, entry
-                ):
-                    continue
-                if entry.state is State.RESERVED:
-                    await recorder.journal.drop(entry.key)  # nothing was sent
-                elif entry.state is State.INTENT:
-                    # Searches take up to half a minute; known tasks are yielded meanwhile.
-                    find = (
-                        start_registry.resume
-                        if start_key_of_remaining_tasks(entry.key) is None
-                        else start_registry.find_remaining_tasks
-                    )
-                    searches.append(asyncio.create_task(find(kind, entry)))
-                else:
-                    if (rest := await recorder.split_remaining(entry)) is not None:
-                        searched.add(rest.key)  # a later page has this new entry, too
-                        searches.append(
-                            asyncio.create_task(start_registry.find_remaining_tasks(kind, rest))
+        pages = entry_pages(recorder.journal, open_only=True, limit=PAGE_SIZE)
+        async with aclosing(pages):
+            async for entries in pages:
+                busy = start_registry.keys_in_progress() | charged_calls.keys_in_progress()
+                open_entries = [
+                    entry
+                    for entry in entries
+                    if entry.key not in busy | searched and (missing or not entry.missing)
+                ]
+                # Not acquired: a client that knows the kind, in another process, may want it.
+                unknown_kinds = [entry for entry in open_entries if is_undeclared(entry, find_kind)]
+                undeclared.update(entry.kind for entry in unknown_kinds)
+                open_entries = [entry for entry in open_entries if entry not in unknown_kinds]
+                acquired = await asyncio.gather(
+                    *(recorder.journal.acquire(entry.key) for entry in open_entries)
+                )
+                for entry, is_owner in zip(open_entries, acquired, strict=True):
+                    kind = find_kind(entry.kind)
+                    if not is_owner or entry.key in searched:
+                        continue
+                    if kind is None:
+                        if entry.state is State.INTENT:
+                            charged_calls.add_unknown(entry)
+                        continue
+                    if entry.state < State.ACCEPTED and not await _is_unchanged(
+                        recorder, start_registry, entry
+                    ):
+                        continue
+                    if entry.state is State.RESERVED:
+                        await recorder.journal.drop(entry.key)  # nothing was sent
+                    elif entry.state is State.INTENT:
+                        # Searches take up to half a minute; known tasks are yielded meanwhile.
+                        find = (
+                            start_registry.resume
+                            if start_key_of_remaining_tasks(entry.key) is None
+                            else start_registry.find_remaining_tasks
                         )
-                    yield start_registry.attach(kind, entry)
-            if not after:
-                break
+                        searches.append(asyncio.create_task(find(kind, entry)))
+                    else:
+                        if (rest := await recorder.split_remaining(entry)) is not None:
+                            searched.add(rest.key)  # a later page has this new entry, too
+                            searches.append(
+                                asyncio.create_task(start_registry.find_remaining_tasks(kind, rest))
+                            )
+                        yield start_registry.attach(kind, entry)
         _warn_of_undeclared(undeclared)
         for search in asyncio.as_completed(searches):
             try:

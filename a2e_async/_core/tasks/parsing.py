@@ -243,6 +243,8 @@ class ListEndDetector:
     """
 
     thorough: bool = False
+    at_end: bool = False
+    """Whether the end was reached."""
     _stale_pages: int = 0
 
     def reached(
@@ -251,7 +253,8 @@ class ListEndDetector:
         """Record whether a page has new records, and any at all; return True to stop reading."""
         self._stale_pages = 0 if shows_new else self._stale_pages + 1
         more = has_records and (self.thorough or (total is not None and seen_count < total))
-        return not shows_new and not (more and self._stale_pages < MAX_STALE_PAGES)
+        self.at_end = not shows_new and not (more and self._stale_pages < MAX_STALE_PAGES)
+        return self.at_end
 
 
 def read_total_count(data: Any) -> int | None:

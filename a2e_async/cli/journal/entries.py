@@ -2,11 +2,12 @@
 
 import shlex
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from a2e_async._core.journal.protocol import ClosedBy, Entry, State
+from a2e_async._core.journal.protocol import ClosedBy, Entry, State, entry_pages
 from a2e_async._core.redact import bare_url, redact
 from a2e_async.cli.formatting import format_time, json_value
 from a2e_async.errors import InvalidInput
@@ -48,14 +49,11 @@ async def iter_entries(
     journal: "Journal", *, open_only: bool, kind: str | None = None
 ) -> AsyncGenerator[Entry]:
     """Yield the entries in the order they began, page by page."""
-    after = 0
-    while True:
-        found, after = await journal.entries(open_only=open_only, after=after, limit=PAGE)
-        for entry in found:
-            if kind in (None, entry.kind):
-                yield entry
-        if not after:
-            return
+    async with aclosing(entry_pages(journal, open_only=open_only, limit=PAGE)) as pages:
+        async for found in pages:
+            for entry in found:
+                if kind in (None, entry.kind):
+                    yield entry
 
 
 def state_label(entry: Entry) -> str:
