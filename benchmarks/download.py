@@ -50,7 +50,9 @@ async def measure(rounds: int) -> dict[str, list[float]]:
         with tempfile.TemporaryDirectory() as folder:
             async with aiohttp.ClientSession() as bare, A2E("bench-key") as a2e:
                 for round_ in range(rounds + 1):
-                    plain = await _plain(bare, url, Path(folder) / "plain.mp4")
+                    target = Path(folder) / f"plain-{round_}.mp4"
+                    plain = await _plain(bare, url, target)
+                    target.unlink()  # outside of what is measured, as that of ours
                     lags: list[float] = []
                     lag_task = asyncio.create_task(_lag(lags))
                     before = time.perf_counter()
@@ -99,8 +101,8 @@ def run(short: bool) -> list[Row]:
             peer_value=f"{plain:.0f} MiB/s",
             ours=f"{ours:.0f} MiB/s",
             ratio=ratio,
-            goal=">= 0.8x",
-            reached=ratio >= 0.8,
+            goal=">= 1x",
+            reached=ratio >= 1,
             spread=spread,
         ),
         Row(
