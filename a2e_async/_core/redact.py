@@ -3,11 +3,13 @@
 import re
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from hashlib import sha256
 from typing import Any, Final, SupportsIndex, cast
 from urllib.parse import quote
 from weakref import WeakSet
+
+Replacement = str | Callable[["re.Match[str]"], str]
 
 # Characters as they appear in a URL, in text percent-encoded up to several times, in HTML and in
 # JSON. Each pattern below consumes what it began to match (trailing parts are optional), so that
@@ -21,23 +23,19 @@ _SCHEME: Final = rf"https?{_COLON}{_SLASH}{{2}}"
 
 # A query broken across lines continues unless the next line begins with an ordinary word.
 _NEXT_LINE: Final = r"(?:[ \t]*\r?\n[ \t]*(?=[^\s\"<>]*[=&%]|[^\s\"<>]{12})[^\s\"<>]+)*"
-_QUERY: Final = re.compile(
-    rf"(?i)({_SCHEME}(?:(?!{_MARK})[^\s\"<>])*)({_MARK}[^\s\"<>]*{_NEXT_LINE})?"
-)
-_BEARER: Final = re.compile(r"(?i)\b(bearer[\s:=\"']+)[^\s\"',;]+")
-_AUTHORIZATION: Final = re.compile(
+_QUERY: Final = rf"(?i)({_SCHEME}(?:(?!{_MARK})[^\s\"<>])*)({_MARK}[^\s\"<>]*{_NEXT_LINE})?"
+_BEARER: Final = r"(?i)\b(bearer[\s:=\"']+)[^\s\"',;]+"
+_AUTHORIZATION: Final = (
     r"(?i)\b(authorization[\"']?\s{0,9}[:=]\s{0,9}[\"']?(?:(?:basic|digest|token)\s{1,9})?)"
     r"(?!bearer\b)[^\s\"',;]+"
 )
-_TOKEN: Final = re.compile(
-    r"(?:(?<![A-Za-z])|(?<=\\[nrt]))(?:sk_[\w\-.~+/=]{6,}|eyJ[\w\-.]{8,})", re.ASCII
-)
-_WEBHOOK_TOKEN: Final = re.compile(r"a2e-[0-9a-v]{20}\.[\w\-]{43}", re.ASCII)
-_USERINFO: Final = re.compile(
+_KEY_FORMS: Final = r"(?a)(?:(?<![A-Za-z])|(?<=\\[nrt]))(?:sk_[\w\-.~+/=]{6,}|eyJ[\w\-.]{8,})"
+_WEBHOOK_FORM: Final = r"(?a)a2e-[0-9a-v]{20}\.[\w\-]{43}"
+_USERINFO: Final = (
     rf"(?i)({_SCHEME})[^/?#\s\"\\]*@"
     r"|((?<![a-z0-9+.\-])[a-z][a-z0-9+.\-]{1,20}://)[^/?#\s\"\\:]*:[^/?#\s\"\\]*@"
 )
-_CUT_URL: Final = re.compile(rf"(?i){_SCHEME}[^/?#\s\"]*\Z")
+_CUT_URL: Final = rf"(?i){_SCHEME}[^/?#\s\"]*\Z"
 
 # Names of signatures and passwords that appear outside of URLs, too.
 _CREDENTIAL: Final = (
@@ -47,11 +45,9 @@ _CREDENTIAL: Final = (
     r"api[-_]?key|access[-_]?key)|"
     r"sig|sign|key-pair-id|policy|auth[-_]?key|auth|pwd|jwt|hmac|hdnt[sl]|wssecret)"
 )
-_PARAMETER: Final = re.compile(rf"(?i){_CREDENTIAL}({_EQUALS})(?![\[\s…])[^\s\"'<>,;)]+")
-_JSON_KEY: Final = re.compile(rf"(?i){_CREDENTIAL}(\\?[\"']\s{{0,9}}:\s{{0,9}}\\?[\"'])[^\"'\\\[]+")
-_LABEL: Final = re.compile(
-    rf"(?i){_CREDENTIAL}(\s{{0,9}}:\s{{0,9}})(?=[^\s\"'<>,;\d]*\d)[^\s\"'<>,;\[]{{8,}}"
-)
+_PARAMETER: Final = rf"(?i){_CREDENTIAL}({_EQUALS})(?![\[\s…])[^\s\"'<>,;)]+"
+_JSON_KEY: Final = rf"(?i){_CREDENTIAL}(\\?[\"']\s{{0,9}}:\s{{0,9}}\\?[\"'])[^\"'\\\[]+"
+_LABEL: Final = rf"(?i){_CREDENTIAL}(\s{{0,9}}:\s{{0,9}})(?=[^\s\"'<>,;\d]*\d)[^\s\"'<>,;\[]{{8,}}"
 
 EXCERPT_CHARS: Final = 500
 """Length of the excerpt of a response that an exception keeps, in characters."""
@@ -222,15 +218,27 @@ def redact(text: str, secret: "str | Secret | None" = None) -> str:
     """
     for pattern, shown in _secret_patterns(secret):
         text = pattern.sub(shown, text)
-    text = _USERINFO.sub(lambda m: m[1] or m[2], text)
-    text = _QUERY.sub(lambda m: f"{m[1]}?[query]" if m[2] else m[1], text)
-    text = _BEARER.sub(r"\1[key]", text)
-    text = _AUTHORIZATION.sub(r"\1[key]", text)
-    text = _WEBHOOK_TOKEN.sub("[webhook token]", text)
-    text = _TOKEN.sub("[key]", text)
-    for pattern in (_PARAMETER, _JSON_KEY, _LABEL):
-        text = pattern.sub(r"\1\2[hidden]", text)
+    for general, replacement in _general_patterns():
+        text = general.sub(replacement, text)
     return text
+
+
+@cache
+def _general_patterns() -> "list[tuple[re.Pattern[str], Replacement]]":
+    """Return the patterns of what is secret by its form, in the order of their replacement.
+
+    Compiled when a text is first redacted: most programs that start never need them.
+    """
+    replacements: list[tuple[str, Replacement]] = [
+        (_USERINFO, lambda m: m[1] or m[2]),
+        (_QUERY, lambda m: f"{m[1]}?[query]" if m[2] else m[1]),
+        (_BEARER, r"\1[key]"),
+        (_AUTHORIZATION, r"\1[key]"),
+        (_WEBHOOK_FORM, "[webhook token]"),
+        (_KEY_FORMS, "[key]"),
+        *((credential, r"\1\2[hidden]") for credential in (_PARAMETER, _JSON_KEY, _LABEL)),
+    ]
+    return [(re.compile(pattern), replacement) for pattern, replacement in replacements]
 
 
 def excerpt(
@@ -317,4 +325,4 @@ def _drop_partial_secret(head: str, secret: "str | Secret | None") -> str:
             if head.endswith(text[:length]):
                 head = head[:-length]
                 break
-    return _CUT_URL.sub("", head)
+    return re.sub(_CUT_URL, "", head)
