@@ -4,10 +4,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 from a2e_async._core.handle import NotCopyable
-from a2e_async._core.http.call import RequestKwargs
 from a2e_async._core.http.rate_limit import Priority
 
 if TYPE_CHECKING:
+    from a2e_async._core.http.call import RequestKwargs
     from a2e_async._core.http.session import ApiSession
     from a2e_async._core.submission.calls import ChargedCalls
     from a2e_async._core.submission.file_transfers import FileTransfers
@@ -93,7 +93,7 @@ class RequestContext(NotCopyable):
         """Uploads and downloads."""
         return self._components.files_for(self)
 
-    def request_options(self, default: Priority = Priority.CALL) -> RequestKwargs:
+    def request_options(self, default: Priority = Priority.CALL) -> "RequestKwargs":
         """Return timeout and priority of a request that is not a start."""
         return {
             "timeout": self.request_timeout,

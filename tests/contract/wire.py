@@ -43,13 +43,13 @@ class Log:
 def logged() -> Iterator[Log]:
     """Record every request; none is changed or delayed."""
     log = Log()
-    send = ApiSession.request
+    made = ApiSession.new_call
 
-    def request(self: ApiSession, method: str, path: str, **options: Any) -> Any:
+    def new_call(self: ApiSession, method: str, path: str, **options: Any) -> Any:
         log.add(method, path, options.get("params"), options.get("json"))
-        return send(self, method, path, **options)
+        return made(self, method, path, **options)
 
-    with patch.object(ApiSession, "request", request):
+    with patch.object(ApiSession, "new_call", new_call):
         yield log
 
 
