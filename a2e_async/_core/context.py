@@ -95,7 +95,8 @@ class RequestContext(NotCopyable):
 
     def request_options(self, default: Priority = Priority.CALL) -> "RequestKwargs":
         """Return timeout and priority of a request that is not a start."""
-        return {
+        options: RequestKwargs = {
             "timeout": self.request_timeout,
             "priority": default if self.priority is None else self.priority,
         }
+        return options
