@@ -90,12 +90,35 @@ async def test_use_after_close(make_client: MakeClient, sandbox: Sandbox, use: s
     assert repr(client).endswith("closed>")
 
 
-async def test_closed_before_use() -> None:
-    """A client that was never used closes without a connection."""
+@pytest.mark.parametrize("use", [use for use in USES if use not in ("delete", "wait", "download")])
+async def test_closed_before_use(use: str) -> None:
+    """A client that was never used closes without a connection; what it uses later is closed."""
     client = A2E(KEY, base_url="http://127.0.0.1:1")
     await client.aclose()
+    task = client.attach("dubbing:" + "a" * 24)
     with pytest.raises(ClientClosed):
-        await client.dubbing.start(**DUB)
+        await USES[use](client, task)
+    assert client.unclaimed() == client.unknown() == client.speech.unclaimed() == ()
+    assert (client.stats().waits, client.stats().starts, client.stats().connections) == (0, 0, 0)
+
+
+NEW_CLIENT = """
+    import sys
+    from a2e_async import A2E
+
+    A2E({key!r})
+    print("loaded", sorted(name for name in sys.modules if name.startswith(("a2e_async", "anyio"))))
+"""
+
+
+async def test_a_new_client_loads_the_session_alone() -> None:
+    """What starts, polls, transfers files, keeps a journal or reports events is loaded later."""
+    out, err = await _run_program(NEW_CLIENT)
+    assert out.startswith("loaded ["), err
+    assert "a2e_async._core.http.session" in out
+    later = ("submission", "polling", "files", "journal", "tasks", "webhooks", "schema", "batch")
+    names = {f"a2e_async._core.{name}" for name in later} | {"a2e_async.events", "anyio"}
+    assert [name for name in sorted(names) if f"'{name}" in out] == []
 
 
 @LONG
