@@ -45,7 +45,7 @@ def broken_laws(seeds: range, law: str) -> bool:
 def test_it_notices_a_start_that_pays_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     """With a bug: a lost response is treated as a refusal."""
     monkeypatch.setattr(
-        "a2e_async._core.submission.executor.may_have_been_accepted", lambda _: False
+        "a2e_async._core.submission.paid_request.may_have_been_accepted", lambda _: False
     )
     assert broken_laws(range(40), "1 paid twice")
 
