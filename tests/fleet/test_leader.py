@@ -81,7 +81,7 @@ async def until(true: Callable[[], object]) -> None:
 
 
 def peer_group_of(a2e: A2E) -> peers.PostgresPeerGroup:
-    journal: Any = a2e._components.recorder and a2e._components.recorder.journal
+    journal: Any = a2e.journal
     users = journal._worker._connection_users
     return next(one for one in users if isinstance(one, peers.PostgresPeerGroup))
 
@@ -386,7 +386,7 @@ async def test_one_that_writes_all_the_time_sees_that_no_client_leads(
     a2e = await clients.make()
     waits = await settle(clients, a2e)
     (leader,) = leaders(clients.url)
-    journal: Any = a2e._components.recorder and a2e._components.recorder.journal
+    journal: Any = a2e.journal
     with psycopg.connect(clients.url, autocommit=True) as db:
         db.execute("UPDATE a2e_leaders SET owner = 'gone'")
     async with asyncio.timeout(10):

@@ -41,7 +41,11 @@ CONNECT_TIMEOUT: Final = 30.0
 
 @define(eq=False, repr=False)
 class ApiCall:
-    """One API call through all its attempts. The repr has neither body nor query."""
+    """One API call through all its attempts. The repr has neither body nor query.
+
+    Created by the `ApiSession` for one request, which alone uses it; its `TrackedRequest` counts
+    how often it was written.
+    """
 
     method: str
     path: str

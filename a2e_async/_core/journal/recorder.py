@@ -51,6 +51,9 @@ class JournalRecorder:
 
     ``account`` is the client's account. ``former_account`` is the account name derived from the
     API key, if the user has given a name: entries from before that are moved to ``account``.
+
+    Created once per client, which closes it after everything that writes through it; changed on the
+    client's event loop, and at exit by the handler that withdraws unsent starts.
     """
 
     def __init__(

@@ -33,7 +33,10 @@ PreparedMedia = Mapping[tuple[str, int | None], "LocalUpload | str"]
 
 @define(eq=False, kw_only=True)
 class Slot(QueuedStart):
-    """A start's slot: first in the queue, then occupied by its tasks."""
+    """A start's slot: first in the queue, then occupied by its tasks.
+
+    Created by `AdmissionControl`, which alone changes it and frees it when the tasks have ended.
+    """
 
     kind: TaskKind[..., Any]
     counts_toward_cap: bool
@@ -50,7 +53,10 @@ class Slot(QueuedStart):
 
 @define(eq=False, kw_only=True, repr=False)
 class StartAttempt(PaidRequest["Task[Any]"]):
-    """A start of a task in progress."""
+    """A start of a task in progress.
+
+    Created by the `StartRegistry` for a user's start, or for a search; see `PaidRequest`.
+    """
 
     kind: TaskKind[..., Any]
     inputs: TaskInput

@@ -62,6 +62,9 @@ class Budget:
     The service reports no price for uploads, so each counts ``upload_cost`` coins. The budget of
     a batch counts its starts and their uploads, that of a client all paid calls. Clients may
     share a budget, also across threads.
+
+    Created by its user and kept by the clients and batches that it is given to. Their calls change
+    it, under one lock.
     """
 
     coins: int = field(validator=_validate_coins)
@@ -508,7 +511,11 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
 
 
 class BudgetQueue:
-    """The calls of one client that wait for room in budgets: first come, first served."""
+    """The calls of one client that wait for room in budgets: first come, first served.
+
+    Created once per client and closed with it; changed by its paid calls, on the client's event
+    loop only.
+    """
 
     def __init__(self) -> None:
         self._waiters: set[_BudgetWaiter] = set()

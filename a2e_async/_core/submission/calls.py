@@ -124,7 +124,10 @@ class CallAttempt(PaidRequest[T]):
 
 @define(eq=False)
 class DeferredCleanup:
-    """A cleanup at the service. It runs once, at the latest when the client is closed."""
+    """A cleanup at the service. It runs once, at the latest when the client is closed.
+
+    Created by `ChargedCalls`, which keeps it until it runs.
+    """
 
     _spawn: "Callable[[DeferredCleanup], asyncio.Task[None]]"
     _task: asyncio.Task[None] | None = field(default=None, init=False)
@@ -137,7 +140,10 @@ class DeferredCleanup:
 
 
 class CallExecutor(PaidExecutor["CallAttempt[Any]", Any]):
-    """Makes the paid calls of one client that start no task."""
+    """Makes the paid calls of one client that start no task.
+
+    Created by `ChargedCalls`, with which it lives; remembers only which paths have no price.
+    """
 
     def __init__(
         self,
@@ -257,7 +263,10 @@ class CallExecutor(PaidExecutor["CallAttempt[Any]", Any]):
 
 
 class ChargedCalls(PaidRequests["CallAttempt[Any]", Any]):
-    """The paid calls of one client that start no task, and what they have left for later."""
+    """The paid calls of one client that start no task, and what they have left for later.
+
+    Created once per client, which closes it; changed on the client's event loop only.
+    """
 
     def __init__(
         self,

@@ -81,6 +81,8 @@ class StartExecutor(PaidExecutor[StartAttempt, Task[Any]]):
 
     ``resend``: submit again once the absence of the task is proved. ``unclaimed`` keeps tasks
     that no caller gets.
+
+    Created by the `StartRegistry`, with which it lives; changed on the client's event loop only.
     """
 
     def __init__(

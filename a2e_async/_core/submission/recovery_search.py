@@ -60,7 +60,10 @@ StartId = object
 
 @define(eq=False)
 class _UnresolvedStart:
-    """A start that was sent and has no task yet. ``in_flight``: a response may still arrive."""
+    """A start that was sent and has no task yet. ``in_flight``: a response may still arrive.
+
+    Created and dropped by `KnownTaskIds` alone.
+    """
 
     kind: str
     recovery: Recovery

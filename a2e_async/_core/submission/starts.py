@@ -52,7 +52,10 @@ R = TypeVar("R", bound=Record)
 
 
 class StartRegistry(PaidRequests[StartAttempt, Task[Any]]):
-    """Starts tasks of any kind for one client."""
+    """Starts tasks of any kind for one client.
+
+    Created once per client, which closes it; changed on the client's event loop only.
+    """
 
     noun = "start"
 

@@ -66,7 +66,10 @@ _COUNT_WORKERS: Final = f"""SELECT count(*),
 
 
 class FetchedTurns:
-    """Turns fetched from the database, as a token bucket: the times at which each may be used."""
+    """Turns fetched from the database, as a token bucket: the times at which each may be used.
+
+    Owned by the `PostgresRateLimiter`, which is the only one to change it.
+    """
 
     def __init__(self, interval: float, burst: float) -> None:
         self.interval = interval
