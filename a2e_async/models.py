@@ -26,6 +26,7 @@ from attrs import define, evolve, field, fields, frozen
 from attrs.converters import optional
 
 from a2e_async._core.base_errors import DecodeError, InvalidInput
+from a2e_async._core.converter import structure, unstructure
 from a2e_async._core.paths import local_path, path_text
 from a2e_async._core.redact import SignedUrl, bare_url, full_url, redact, stable_url
 from a2e_async._core.typeguards import parse_price
@@ -437,16 +438,13 @@ class Recovery:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the values as JSON-compatible types."""
-        values = {a.name: getattr(self, a.name) for a in fields(Recovery)}
-        for name in ("sent_at", "lost_at"):
-            values[name] = values[name].isoformat() if values[name] else None
-        return {**values, "echo": dict(self.echo)}
+        values: dict[str, Any] = unstructure(self)
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Recovery":
-        """Return the `Recovery` that `to_dict` wrote; unknown keys are ignored."""
-        known: dict[str, Any] = {a.name: values[a.name] for a in fields(cls) if a.name in values}
-        for name in ("sent_at", "lost_at"):
-            if known.get(name):
-                known[name] = datetime.fromisoformat(known[name])
-        return cls(**known)
+        """Return the `Recovery` that `to_dict` wrote; unknown keys are ignored.
+
+        Raises `KeyError` for a missing value, `TypeError` or `ValueError` for a wrong one.
+        """
+        return structure(values, cls)

@@ -12,9 +12,10 @@ from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args, get_origin
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Any, Final, TypeVar, Union, get_args, get_origin
 
-from a2e_async._core.typeguards import is_list
+from a2e_async._core.typeguards import as_integer, is_list
 
 if TYPE_CHECKING:
     from cattrs import Converter
@@ -56,6 +57,7 @@ def converter() -> "Converter":
     made.register_structure_hook(datetime, parse_time)
     made.register_structure_hook_func(lambda t: t is Any, lambda value, _: value)
     made.register_structure_hook_factory(_is_tuple, _tuple_hook)
+    made.register_structure_hook_factory(_is_optional, _optional_hook)
     made.register_unstructure_hook(datetime, datetime.isoformat)
     made.register_unstructure_hook(Path, str)
     return made
@@ -73,9 +75,17 @@ def parse_time(value: Any, _: Any = None) -> datetime:
     raise TypeError(f"expected a time, got {type(value).__name__}")
 
 
+def time_or_none(value: Any) -> datetime | None:
+    """Return the result of `parse_time`, None if the value is not a time."""
+    try:
+        return parse_time(value)
+    except UNREADABLE:
+        return None
+
+
 def _strict(kind: type) -> Hook:
     def hook(value: Any, _: Any) -> Any:
-        if isinstance(value, kind):
+        if value.__class__ is kind or isinstance(value, kind):
             return value
         raise TypeError(f"expected {kind.__name__}, got {type(value).__name__}")
 
@@ -93,8 +103,8 @@ def strict_int(value: Any, _: Any = None) -> int:
     """Return an integral number as int (13.0 gives 13). Raises `TypeError` for anything else."""
     if value.__class__ is int:
         return value
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
+    if (number := as_integer(value)) is not None:
+        return number
     raise TypeError(f"expected int, got {type(value).__name__}")
 
 
@@ -121,3 +131,15 @@ def _tuple_hook(target: Any) -> Hook:
         return tuple([hook(item, inner) for item in value])
 
     return read
+
+
+def _is_optional(target: Any) -> bool:
+    parts = get_args(target)
+    return len(parts) == 2 and NoneType in parts and get_origin(target) in (Union, UnionType)
+
+
+def _optional_hook(target: Any) -> Hook:
+    """Return the hook of an optional value: cattrs's own searches for the inner hook each time."""
+    inner = next(part for part in get_args(target) if part is not NoneType)
+    hook = converter().get_structure_hook(inner)
+    return lambda value, _: None if value is None else hook(value, inner)

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Final, TypeVar
 
 from a2e_async._core.context import RequestContext
-from a2e_async._core.converter import parse_time
+from a2e_async._core.converter import time_or_none
 from a2e_async._core.files.media_types import url_expires_at
 from a2e_async._core.redact import bare_url, hide_signatures
 from a2e_async._core.schema.inputs import is_url
@@ -159,13 +159,9 @@ class ResponseFields:
     def timestamp(self, *names: str) -> datetime | None:
         """Return the first point in time under one of these names."""
         for name in names:
-            value = self._raw.get(name)
-            try:
-                moment = parse_time(value)
-            except (TypeError, ValueError, OverflowError, OSError):
-                continue
-            self._read.add(name)
-            return moment
+            if (moment := time_or_none(self._raw.get(name))) is not None:
+                self._read.add(name)
+                return moment
         return None
 
     def unread(self) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from attrs import frozen
 
 from a2e_async._core.base_errors import hide_frames
 from a2e_async._core.context import RequestContext
-from a2e_async._core.converter import parse_time
+from a2e_async._core.converter import time_or_none
 from a2e_async._core.http.rate_limit import Priority
 from a2e_async._core.namespace_helpers import check_int, check_json_body
 from a2e_async._core.tasks.parsing import read_id, read_raw_records, read_total_count
@@ -126,8 +126,4 @@ def _read_transaction(row: Mapping[str, Any]) -> Transaction:
     # The fields of an entry are undocumented; these names are the likely ones.
     keys = ("amount", "coins", "credits", "change", "value")
     coins = next((n for k in keys if (n := as_integer(row.get(k))) is not None), None)
-    try:
-        created = parse_time(row.get("createdAt"))
-    except (TypeError, ValueError, OverflowError, OSError):
-        created = None
-    return Transaction(coins=coins, created_at=created, raw=row)
+    return Transaction(coins=coins, created_at=time_or_none(row.get("createdAt")), raw=row)

@@ -2,10 +2,11 @@
 
 from typing import Final
 
+from a2e_async._core.converter import unstructure
 from a2e_async.cli import exit_codes
 from a2e_async.cli.common_flags import ServiceFlags
 from a2e_async.cli.context import CommandContext
-from a2e_async.cli.formatting import format_count, json_value
+from a2e_async.cli.formatting import format_count
 from a2e_async.cli.printer import columns
 from a2e_async.cli.runner import run_command
 
@@ -35,7 +36,7 @@ def avatars(*, flags: ServiceFlags = ServiceFlags()) -> int:  # noqa: B008  # fr
                 "name": a.name,
                 "cover": a.cover,
                 "gender": a.gender,
-                "extra": json_value(a.extra),
+                "extra": unstructure(a.extra),
             }
             for a in found
         ]
@@ -55,7 +56,13 @@ def backgrounds(*, flags: ServiceFlags = ServiceFlags()) -> int:  # noqa: B008  
         context.printer.out(columns([BACKGROUND_COLUMNS, *rows]))
         context.printer.note(format_count(len(found), "background"))
         items = [
-            {"id": b.id, "kind": b.kind, "name": b.name, "url": b.url, "extra": json_value(b.extra)}
+            {
+                "id": b.id,
+                "kind": b.kind,
+                "name": b.name,
+                "url": b.url,
+                "extra": unstructure(b.extra),
+            }
             for b in found
         ]
         context.printer.json({"backgrounds": items})

@@ -4,10 +4,11 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from a2e_async._core.converter import unstructure
 from a2e_async.cli import exit_codes
 from a2e_async.cli.common_flags import ServiceFlags, switch
 from a2e_async.cli.context import CommandContext
-from a2e_async.cli.formatting import format_coins, format_time, json_value
+from a2e_async.cli.formatting import format_coins, format_time
 from a2e_async.cli.number_parsing import WHOLE
 from a2e_async.cli.printer import columns
 from a2e_async.cli.runner import run_command
@@ -40,7 +41,7 @@ def coins(
             return exit_codes.OK
         context.printer.out(columns([_row(entry) for entry in found]))
         entries = [
-            {"coins": e.coins, "created_at": json_value(e.created_at), "raw": json_value(e.raw)}
+            {"coins": e.coins, "created_at": unstructure(e.created_at), "raw": unstructure(e.raw)}
             for e in found
         ]
         context.printer.json({**document, "history": entries, "total": found.total, "page": page})

@@ -1,13 +1,10 @@
 """Formats records, tasks, coins and times as text and as JSON."""
 
 import re
-from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from attrs import fields
-
+from a2e_async._core.converter import unstructure
 from a2e_async.errors import A2EError
 from a2e_async.models import Output, Record, Status
 
@@ -17,53 +14,28 @@ if TYPE_CHECKING:
 
 def record_json(record: Record, kind: str) -> dict[str, Any]:
     """Return a record as JSON values. URLs keep their signatures: they are the result."""
-    own: dict[str, Any] = {
-        a.name: json_value(getattr(record, a.name))
-        for a in fields(type(record))
-        if a.name not in ("_parts", "outputs", "failure", "extra")
-    }
+    values: dict[str, Any] = unstructure(record)
+    del values["_parts"]
     result = text_result(record)
     return {
         "ref": f"{kind}:{record.id}",
         "kind": kind,
-        **own,
+        **values,
         **({result[0]: result[1]} if result else {}),
-        "failure": {"message": record.failure.message, "code": record.failure.code}
-        if record.failure
-        else None,
         "outputs": [output_json(output) for output in record.outputs],
-        "extra": json_value(record.extra),
     }
 
 
 def output_json(output: Output) -> dict[str, Any]:
     """Return an output as JSON values."""
-    return {
-        "url": output.url,
-        "media": output.media,
-        "expires_at": output.expires_at.isoformat() if output.expires_at else None,
-    }
+    expires_at = unstructure(output.expires_at)
+    return {"url": output.url, "media": output.media, "expires_at": expires_at}
 
 
 def task_json(task: "Task[Any]") -> dict[str, Any]:
     """Return a task and its record, if it has one yet, as JSON values."""
     known = record_json(task.record, task.kind.name) if task.record else {"kind": task.kind.name}
-    return {**known, "ref": task.ref, "ids": list(task.ids), "meta": json_value(task.meta)}
-
-
-def json_value(value: Any) -> Any:
-    """Return a value of a record as a value that `json` can write."""
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, Mapping):
-        named: Mapping[Any, Any] = cast("Any", value)
-        return {str(name): json_value(item) for name, item in named.items()}
-    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
-        items: Sequence[Any] = cast("Any", value)
-        return [json_value(item) for item in items]
-    return value
+    return {**known, "ref": task.ref, "ids": list(task.ids), "meta": unstructure(task.meta)}
 
 
 def record_lines(record: Record, kind: str) -> list[tuple[str, str]]:

@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from a2e_async._core.converter import unstructure
 from a2e_async._core.journal.protocol import ClosedBy, Entry, State, entry_pages
 from a2e_async._core.redact import bare_url, redact
-from a2e_async.cli.formatting import format_time, json_value
+from a2e_async.cli.formatting import format_time
 from a2e_async.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ def entry_json(entry: Entry) -> dict[str, Any]:
         "created_at": _datetime(entry.created_at).isoformat(),
         "sent_at": sent,
         "updated_at": _datetime(entry.updated_at).isoformat(),
-        "meta": json_value(entry.meta),
+        "meta": unstructure(entry.meta),
     }
 
 

@@ -9,15 +9,13 @@ PostgreSQL's own text and ``jsonb`` types cannot store every string.
 """
 
 import json
-import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, Final
 
-from attrs import fields
-
-from a2e_async._core.journal.protocol import Entry, State
-
-logger: Final = logging.getLogger("a2e_async.journal")
+from a2e_async._core.converter import unstructure
+from a2e_async._core.journal.protocol import Entry
+from a2e_async._core.journal.stored_entries import readable_entries, structure_entry
+from a2e_async._core.typeguards import is_sequence
 
 MIGRATIONS: Final[tuple[str, ...]] = (
     """
@@ -89,9 +87,6 @@ COLUMNS: Final = (
     "key", "kind", "digest", "state", "ids", "coins", "reserved", "succeeded", "missing_since",
     "hook", "account", "owner", "created_at", "updated_at",
 )  # fmt: skip
-
-DOCUMENT_FIELDS: Final = tuple(one.name for one in fields(Entry) if one.name not in COLUMNS)
-"""Fields of an entry that are in its document."""
 
 _ALL_COLUMNS: Final = ", ".join((*COLUMNS, "rest"))
 
@@ -250,42 +245,27 @@ def accounts_query(open_only: bool) -> str:
 
 def to_row(entry: Entry) -> tuple[Any, ...]:
     """Return an entry's columns and its document. Raises as `json.dumps` does, and `ValueError`."""
-    columns = tuple(_column_value(getattr(entry, name)) for name in COLUMNS)
-    document = {
-        name: value for name in DOCUMENT_FIELDS if (value := getattr(entry, name)) is not None
-    }
+    values: dict[str, Any] = unstructure(entry)
+    columns = [_column_value(values.pop(name)) for name in COLUMNS]
+    document = {name: value for name, value in values.items() if value is not None}
     return (*columns, json.dumps(document, separators=(",", ":")))
 
 
 def to_entry(row: tuple[Any, ...]) -> Entry:
     """Return the entry of a row: its columns, then its document; further columns are ignored."""
-    values: dict[str, Any] = dict(zip(COLUMNS, row, strict=False))
-    document: Mapping[str, Any] = json.loads(row[len(COLUMNS)])
-    # Fields that a later version has added are ignored.
-    values |= {name: document[name] for name in DOCUMENT_FIELDS if name in document}
-    values["state"] = State(values["state"])
-    values["ids"] = tuple(values["ids"])
-    values["urls"] = tuple(values.get("urls") or ())
-    return Entry(**values)
+    return structure_entry(
+        {**json.loads(row[len(COLUMNS)]), **dict(zip(COLUMNS, row, strict=False))}
+    )
 
 
 def to_entries(rows: Iterable[tuple[Any, ...]]) -> list[Entry]:
     """Return the entries of rows. One that cannot be decoded is logged and omitted."""
-    entries: list[Entry] = []
-    for row in rows:
-        try:
-            entries.append(to_entry(row))
-        except Exception as error:  # a damaged entry must not hide the others
-            reason = type(error).__name__
-            logger.error("a journal entry cannot be decoded: key %r (%s)", row[0], reason)  # noqa: TRY400
-    return entries
+    return readable_entries(rows, to_entry)
 
 
-def _column_value(value: str | float | tuple[str, ...] | None) -> Any:
-    if isinstance(value, tuple):
-        return [_check_text(one) for one in value]
-    if isinstance(value, State):
-        return int(value)
+def _column_value(value: Any) -> Any:
+    if is_sequence(value):
+        return [_column_value(one) for one in value]
     return _check_text(value) if isinstance(value, str) else value
 
 
