@@ -11,7 +11,7 @@ is sent withdraws it. Once it has been sent, the start completes and its task is
 import asyncio
 from collections.abc import Callable, Coroutine
 from contextvars import Context
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from a2e_async._core.base_errors import drop_frames
 from a2e_async._core.journal.keys import key_conflict
@@ -57,7 +57,7 @@ class StartRegistry(PaidRequests[StartAttempt, Task[Any]]):
     Created once per client, which closes it; changed on the client's event loop only.
     """
 
-    noun = "start"
+    noun: ClassVar[Literal["start", "call"]] = "start"
 
     def __init__(
         self,
