@@ -215,6 +215,15 @@ class KindQueue:
         polled.in_flight = True
         return polled
 
+    def pop_all(self) -> list[PolledTask]:
+        """Remove and return all queued tasks in the order of `pop`, marked as in flight."""
+        self.heap.sort()
+        queued = [entry[2] for entry in self.heap if _is_current_entry(entry)]
+        for polled in queued:
+            polled.in_flight = True
+        self.heap.clear()
+        return queued
+
     def first(self) -> PolledTask | None:
         """Return the task that is due first, None while all are in flight."""
         heap = self.heap

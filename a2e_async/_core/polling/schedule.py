@@ -448,6 +448,8 @@ class PollSchedule:
         # Tasks that need their detail request are taken out of the way and put back afterwards.
         kept: list[PolledTask] = []
         chosen = [first]
+        if len(queue.polled_tasks) <= most and not queue.needs_detail_count:
+            chosen += queue.pop_all()
         while len(chosen) < most and queue.first() is not None:
             polled = queue.pop()
             (kept if polled.needs_detail and not tried else chosen).append(polled)
