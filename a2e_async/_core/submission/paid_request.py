@@ -177,7 +177,7 @@ class PaidExecutor(ABC, Generic[P, T]):
             self._on_not_accepted(request)
             if not request.waiter_count:
                 request.withdrawn = True
-                raise asyncio.CancelledError  # nobody waits for it any more
+                raise asyncio.CancelledError  # no caller waits for it any more
 
     async def _discard(self, request: P) -> None:
         """Undo what was done for a request that the service has not accepted."""
