@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final
 
 from ..api_messages import SandboxRequest, SandboxResponse
@@ -105,33 +106,28 @@ def _restart_twin(
     return service.accept(service.render(task, now))
 
 
-def retry_in_place(
-    service: Service, kind: SimulatedKind, request: SandboxRequest, now: Moment
+def retry_failed(
+    service: Service,
+    kind: SimulatedKind,
+    request: SandboxRequest,
+    now: Moment,
+    *,
+    in_place: bool = True,
 ) -> SandboxResponse:
-    """Start a failed task again under the same id; it is charged again."""
+    """Start a failed task again, under the same id or as a new task; it is charged again."""
     task = _require_failed_task(service, kind, request, now)
     if not isinstance(task, SimulatedTask):
         return task
+    task_id = task.id if in_place else service.new_id(now)
     coins = kind.price(task.body, task.source_seconds)
-    if (refusal := _charge_task(service, kind, task.id, coins, request, now)) is not None:
-        return refusal
-    restart_failed(service, task, now)
-    service.track_running(task)
-    return service.accept(service.render(task, now))
-
-
-def _retry_as_new_task(
-    service: Service, kind: SimulatedKind, request: SandboxRequest, now: Moment
-) -> SandboxResponse:
-    """Start a new task with the inputs of a failed one; it is charged."""
-    failed = _require_failed_task(service, kind, request, now)
-    if not isinstance(failed, SimulatedTask):
-        return failed
-    task_id, coins = service.new_id(now), kind.price(failed.body, failed.source_seconds)
     if (refusal := _charge_task(service, kind, task_id, coins, request, now)) is not None:
         return refusal
-    task = new_task(service, kind, task_id, failed.body, failed.source_seconds, coins, now)
-    service.add_task(task)
+    if in_place:
+        restart_failed(service, task, now)
+        service.track_running(task)
+    else:
+        task = new_task(service, kind, task_id, task.body, task.source_seconds, coins, now)
+        service.add_task(task)
     return service.accept(service.render(task, now))
 
 
@@ -175,7 +171,7 @@ ACTIONS: Final[Mapping[tuple[str, str], ActionHandler]] = {
     ("GET", "/api/v1/veoVideo/{_id}/1080p"): _get_1080p,
     ("POST", "/api/v1/userVideoTwin/continueTraining"): _continue_training,
     ("POST", "/api/v1/userVideoTwin/eyeContact"): _correct_eye_contact,
-    ("POST", "/api/v1/userVideoTwin/retry"): retry_in_place,
-    ("POST", "/api/v1/userCaptionRemoval/retry"): _retry_as_new_task,
+    ("POST", "/api/v1/userVideoTwin/retry"): retry_failed,
+    ("POST", "/api/v1/userCaptionRemoval/retry"): partial(retry_failed, in_place=False),
 }
 """Handlers by method and path; they take precedence over the handlers by role."""

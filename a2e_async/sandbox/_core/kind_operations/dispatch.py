@@ -7,7 +7,7 @@ from ..clock import Moment
 from ..kinds.kind import body_problems
 from ..service import Service
 from ..validation import schema_problems
-from .actions import ACTIONS, retry_in_place
+from .actions import ACTIONS, retry_failed
 from .lists import batch_detail, list_records, list_running
 from .single_task import handle_single_task
 from .starts import start_tasks
@@ -36,5 +36,5 @@ def handle_kind_request(service: Service, request: SandboxRequest, now: Moment) 
     if operation.role == "list_processing":
         return list_running(service, kind, now)
     if operation.role == "retry":
-        return retry_in_place(service, kind, request, now)
+        return retry_failed(service, kind, request, now)
     return handle_single_task(service, kind, request, now)
