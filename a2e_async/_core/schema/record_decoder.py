@@ -150,8 +150,8 @@ def _own_field(attribute: "Attribute[Any]", hint: Any) -> _Field:
     hook = converter().get_structure_hook(target)
     if any(isinstance(note, NumericString) for note in notes):
         hook = _accept_numeric_string(hook)
-    read = _text_hook if target is str else _value_hook
-    return _Field(attribute.name, (wire.name, *wire.aliases), read(hook, target, attribute.default))
+    names = wire.name, *wire.aliases
+    return _Field(attribute.name, names, _field_hook(hook, target, attribute.default))
 
 
 def _accept_numeric_string(hook: Hook) -> Hook:
@@ -163,35 +163,22 @@ def _accept_numeric_string(hook: Hook) -> Hook:
     return read
 
 
-def _text_hook(hook: Hook, target: Any, default: Any) -> Hook:
-    """Return the hook of a text, which hides the signatures of URLs."""
+def _field_hook(hook: Hook, target: Any, default: Any) -> Hook:
+    """Return a hook for which null is the default, and which hides the signatures of URLs."""
+    text, no_default = target is str, default is NOTHING or hasattr(default, "factory")
 
     def read(value: Any, _: Any) -> Any:
-        if value.__class__ is str:
+        if text and value.__class__ is str:
             # Most texts hold neither a URL nor a token: no call for those.
             return hide_signatures(value) if "://" in value or "a2e-" in value else value
-        return _require_default(default) if value is None else hook(value, target)
-
-    return read
-
-
-def _value_hook(hook: Hook, target: Any, default: Any) -> Hook:
-    """Return the hook of any other value, which may contain texts."""
-
-    def read(value: Any, _: Any) -> Any:
         if value is None:
-            return _require_default(default)
+            if no_default:
+                raise TypeError("null")
+            return default
         made = hook(value, target)
         return hide_signatures(made) if made.__class__ in _CONTAINERS else made
 
     return read
-
-
-def _require_default(default: Any) -> Any:
-    """Return the default for null. Raises `TypeError` if it is none that records can share."""
-    if default is NOTHING or hasattr(default, "factory"):
-        raise TypeError("null")
-    return default
 
 
 def empty_is_none(hook: Hook) -> Hook:
