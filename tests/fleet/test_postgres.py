@@ -146,6 +146,20 @@ async def test_two_workers_that_begin_one_key_at_once(url: str) -> None:
     await asyncio.gather(*(journal.aclose() for journal in journals))
 
 
+async def test_prepared_statements_that_the_database_does_not_know(url: str) -> None:
+    """They are prepared again on a new connection; the entry is written once."""
+    journal = PostgresJournal(url)
+    for n in range(5):
+        await journal.begin(entry(str(n)))
+    connection = journal._worker._connection
+    assert connection is not None
+    connection.pgconn.exec_(b"DEALLOCATE ALL")  # unseen by the driver
+    begun = await journal.begin(entry("new"))
+    assert (begun.created, begun.is_owner) == (True, True)
+    assert len((await journal.entries())[0]) == 6
+    await journal.aclose()
+
+
 async def test_workers_that_make_the_tables_at_once(url: str) -> None:
     journals = [PostgresJournal(url) for _ in range(6)]
     await asyncio.gather(*(journal.open() for journal in journals))

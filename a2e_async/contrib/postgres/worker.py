@@ -285,7 +285,9 @@ class JournalWorker:
                 lost = (
                     self._connection is None
                     or self._connection.closed
-                    or isinstance(error, TimeoutError)
+                    # The driver's list of prepared statements is wrong: a failure in a pipeline
+                    # may have kept one of them from the database.
+                    or isinstance(error, TimeoutError | psycopg.errors.InvalidSqlStatementName)
                 )
                 if lost:
                     self._disconnect()
