@@ -160,10 +160,8 @@ class ClientComponents:
         async def renew(output: "Output") -> "Output":
             return await self.files.refetch_output(output)
 
-        downloader = Downloader(self.file_session, renew)
-        if self.recorder is not None:
-            downloader.on_saved = self.recorder.record_saved_file
-        return downloader
+        on_saved = None if self.recorder is None else self.recorder.record_saved_file
+        return Downloader(self.file_session, renew, on_saved)
 
     @_Component
     def output_source(self) -> "OutputSource":
@@ -175,16 +173,8 @@ class ClientComponents:
     def uploader(self) -> "Uploader":
         """Uploads inputs."""
         from a2e_async._core.files.upload import Uploader
-        from a2e_async._core.submission.budget import Reservation
-        from a2e_async._core.submission.presign import PresignRequest
 
-        presign = PresignRequest(
-            self.session,
-            self._own_context.request_options(),
-            self.recorder,
-            Reservation(self.budgets),
-        )
-        return Uploader(self.file_session, presign, emit=self._emit, records=self.recorder)
+        return Uploader(self.file_session, records=self.recorder)
 
     @_Component
     def files(self) -> "FileTransfers":
@@ -205,7 +195,7 @@ class ClientComponents:
         from a2e_async._core.submission.starts import StartRegistry
 
         options = self._options
-        registry = StartRegistry(
+        return StartRegistry(
             self.session,
             self.poller,
             self.task_services(self._own_context),
@@ -222,9 +212,8 @@ class ClientComponents:
             budget_queue=self.budget_queue,
             max_unfinished=options.max_unfinished,
             emitter=self.emitter,
+            output_source=self.output_source,
         )
-        registry.output_source = self.output_source
-        return registry
 
     @_Component
     def charged_calls(self) -> "ChargedCalls":
@@ -233,7 +222,7 @@ class ClientComponents:
 
         return ChargedCalls(
             self.session,
-            self.poller,
+            self.loop_affinity,
             recorder=self.recorder,
             fetch_price=self._fetch_price,
             budgets=self.budgets,

@@ -200,14 +200,12 @@ class A2E(Namespaces):
         from a2e_async._core.tasks.tenant import validate_tenant
 
         tenant = validate_tenant(caller, max_unfinished, max_wait)
-        # Starts only wait for slots once at least one caller or a cap exists.
-        self._context.starter.admission.enabled = True
+        self._context.starter.admission.enable()
         return self._derive(tenant=tenant)
 
     def _wrap_output_source(self, wrap_source: "Callable[[OutputSource], OutputSource]") -> None:
         """Wrap the source that downloads outputs (for a client that was just created)."""
         self._components.wrap_output_source(wrap_source)
-        self._context = self._components.make_context(self._options)
 
     def _derive(self, **changes: Any) -> Self:
         """Return a client with some other options, which shares the components of this one."""

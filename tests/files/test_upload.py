@@ -73,7 +73,7 @@ class Bench:
 @pytest.fixture
 def bench(store: Store, kit: Kit) -> Bench:
     presign, clock = Presigner(store), Clock()
-    return Bench(presign, clock, Uploader(kit.files, presign, clock=clock))
+    return Bench(presign, clock, Uploader(kit.files, clock=clock))
 
 
 @pytest.fixture
@@ -140,7 +140,7 @@ async def test_upload_sends_the_bytes_as_they_are(
     store: Store, kit: Kit, bench: Bench, talk: Path
 ) -> None:
     digest = hashlib.sha256(WAV).hexdigest()
-    url = await bench.up.upload(await ready(talk))
+    url = await bench.up.upload(await ready(talk), bench.presign)
     assert url == f"https://cdn.example/u1/a2e-async/{digest}.wav"
     assert bench.presign.calls == [
         {
@@ -163,14 +163,16 @@ async def test_upload_sends_the_bytes_as_they_are(
 
 async def test_same_content_once(store: Store, bench: Bench, talk: Path) -> None:
     prepared = [await ready(talk), await ready(WAV)]
-    urls = await asyncio.gather(*(bench.up.upload(prepared[n % 2]) for n in range(30)))
+    urls = await asyncio.gather(
+        *(bench.up.upload(prepared[n % 2], bench.presign) for n in range(30))
+    )
     assert len(set(urls)) == 1
     assert (len(bench.presign.calls), puts(store)) == (1, 1)
     bench.clock.now += 23.9 * 3600
-    await bench.up.upload(prepared[0])
+    await bench.up.upload(prepared[0], bench.presign)
     assert puts(store) == 1
     bench.clock.now += 3600
-    await bench.up.upload(prepared[0])
+    await bench.up.upload(prepared[0], bench.presign)
     assert (len(bench.presign.calls), puts(store)) == (2, 2)
     assert len(bench.up._entries) == 1
 
@@ -180,7 +182,9 @@ async def test_cancelled_uploader_is_followed_by_another(
 ) -> None:
     prepared = await ready(talk)
     bench.presign.gate = asyncio.Event()
-    first, *others = [asyncio.create_task(bench.up.upload(prepared)) for _ in range(5)]
+    first, *others = [
+        asyncio.create_task(bench.up.upload(prepared, bench.presign)) for _ in range(5)
+    ]
     while not bench.presign.calls:
         await asyncio.sleep(0)
     first.cancel()
@@ -203,7 +207,7 @@ async def test_cancelled_at_every_step_pays_once(
     prepared = await ready(talk)
     step, ended = 0, False
     while not ended:
-        task = asyncio.create_task(bench.up.upload(prepared))
+        task = asyncio.create_task(bench.up.upload(prepared, bench.presign))
         for _ in range(step):
             if task.done():
                 break
@@ -215,7 +219,7 @@ async def test_cancelled_at_every_step_pays_once(
         assert kit.files.transfer_slots._value == kit.files.max_parallel
         step += 1 if step < 60 else 9
         assert step < 20000
-    await bench.up.upload(prepared)
+    await bench.up.upload(prepared, bench.presign)
     assert len(bench.presign.calls) == 1
     assert set(store.stored.values()) == {WAV}
     assert [e.user_count for e in bench.up._entries.values()] == [0]
@@ -227,14 +231,14 @@ async def test_a_failed_presign_raises_in_all_waiters(
     bench.presign.gate = asyncio.Event()
     bench.presign.answers = [ClientClosed("no")]
     prepared = await ready(talk)
-    tasks = [asyncio.create_task(bench.up.upload(prepared)) for _ in range(4)]
+    tasks = [asyncio.create_task(bench.up.upload(prepared, bench.presign)) for _ in range(4)]
     while not bench.presign.calls:
         await asyncio.sleep(0)
     bench.presign.gate.set()
     failures = await asyncio.gather(*tasks, return_exceptions=True)
     assert [type(f) for f in failures] == [ClientClosed] * 4
     assert len(bench.presign.calls) == 1
-    await bench.up.upload(prepared)
+    await bench.up.upload(prepared, bench.presign)
     assert len(bench.presign.calls) == 2
 
 
@@ -244,7 +248,7 @@ async def test_a_failed_presign_raises_in_all_waiters(
 async def test_damaged_presign(store: Store, bench: Bench, answer: Any) -> None:
     bench.presign.answers = [answer]
     with pytest.raises(DecodeError, match="no usable"):
-        await bench.up.upload(await ready(WAV))
+        await bench.up.upload(await ready(WAV), bench.presign)
     assert store.seen == []
 
 
@@ -252,7 +256,7 @@ async def test_free_to_repeat(store: Store, kit: Kit, bench: Bench, talk: Path) 
     store.faults.extend(
         [Fault(status=503), Fault(cut=MIB), Fault(status=429, headers={"Retry-After": "9"})]
     )
-    await bench.up.upload(await ready(talk))
+    await bench.up.upload(await ready(talk), bench.presign)
     assert kit.pauses == [0.5, 1.0, 9.0]
     assert (len(bench.presign.calls), puts(store)) == (1, 4)
     assert set(store.stored.values()) == {WAV}
@@ -262,25 +266,25 @@ async def test_five_tries_and_the_presign_is_kept(store: Store, bench: Bench) ->
     store.always = Fault(status=500)
     prepared = await ready(WAV)
     with pytest.raises(TransferError, match="5 attempts: HTTP 500") as caught:
-        await bench.up.upload(prepared)
+        await bench.up.upload(prepared, bench.presign)
     assert "sig=" not in str(caught.value) + str(caught.value.url)
     assert puts(store) == 5
     store.always = None
-    await bench.up.upload(prepared)
+    await bench.up.upload(prepared, bench.presign)
     assert len(bench.presign.calls) == 1
 
 
 async def test_cut_uploads_are_counted_by_the_wire(store: Store, bench: Bench) -> None:
     store.always = Fault(cut=10)
     with pytest.raises(TransferError, match="5 attempts"):
-        await bench.up.upload(await ready(WAV))
+        await bench.up.upload(await ready(WAV), bench.presign)
     assert puts(store) == 5
 
 
 async def test_stalled_upload_is_tried_again(store: Store, kit: Kit, bench: Bench) -> None:
     kit.files.stall_timeout = 0.05
     store.faults.append(Fault(hang=True))
-    await bench.up.upload(await ready(WAV[:2000]))
+    await bench.up.upload(await ready(WAV[:2000]), bench.presign)
     assert puts(store) == 2
 
 
@@ -288,7 +292,7 @@ async def test_refused_by_the_store(store: Store, bench: Bench) -> None:
     body = b"<Error><Code>SignatureDoesNotMatch</Code><StringToSign>s3cret</StringToSign></Error>"
     store.always = Fault(status=403, body=body)
     with pytest.raises(TransferError, match="SignatureDoesNotMatch") as caught:
-        await bench.up.upload(await ready(WAV))
+        await bench.up.upload(await ready(WAV), bench.presign)
     assert caught.value.http_status == 403
     assert "s3cret" not in str(caught.value)
     assert (len(bench.presign.calls), puts(store)) == (1, 1)
@@ -298,12 +302,12 @@ async def test_refused_because_its_time_is_over(store: Store, bench: Bench) -> N
     store.faults.append(Fault(status=403))
     store.on_put = lambda: setattr(bench.clock, "now", bench.clock.now + 3600)
     prepared = await ready(WAV)
-    await bench.up.upload(prepared)
+    await bench.up.upload(prepared, bench.presign)
     assert len(bench.presign.calls) == 2
     bench.clock.now += 25 * 3600
     store.always = Fault(status=403)
     with pytest.raises(TransferError, match="before its upload URLs expired"):
-        await bench.up.upload(prepared)
+        await bench.up.upload(prepared, bench.presign)
     assert len(bench.presign.calls) == 4
 
 
@@ -320,7 +324,7 @@ async def test_too_many_open_files_is_tried_again(
         return real(path, *args)
 
     monkeypatch.setattr(os, "open", crowded)
-    await bench.up.upload(prepared)
+    await bench.up.upload(prepared, bench.presign)
     assert refused == [talk]
     assert kit.pauses == [0.5]
     assert puts(store) == 1
@@ -330,18 +334,18 @@ async def test_changed_before_sending(store: Store, bench: Bench, talk: Path) ->
     prepared = await ready(talk)
     talk.write_bytes(WAV + b"more")
     with pytest.raises(TransferError, match="changed since"):
-        await bench.up.upload(prepared)
+        await bench.up.upload(prepared, bench.presign)
     assert store.seen == []
     talk.unlink()
     with pytest.raises(TransferError, match="can no longer be read"):
-        await bench.up.upload(prepared)
+        await bench.up.upload(prepared, bench.presign)
 
 
 async def test_changed_while_sending(store: Store, bench: Bench, talk: Path) -> None:
     prepared = await ready(talk)
     store.on_put = lambda: os.utime(talk, ns=(1, 1))
     with pytest.raises(TransferError, match="changed since"):
-        await bench.up.upload(prepared)
+        await bench.up.upload(prepared, bench.presign)
     assert [e.url for e in bench.up._entries.values()] == [None]
     assert open_files_below(talk.parent) == []
 
@@ -358,14 +362,14 @@ async def test_shortened_while_sending(
 
     monkeypatch.setattr(UploadSource, "open", shorten_after)
     with pytest.raises(TransferError, match="became shorter"):
-        await bench.up.upload(prepared)
+        await bench.up.upload(prepared, bench.presign)
     assert (puts(store), store.stored) == (1, {})
     assert open_files_below(talk.parent) == []
 
 
 async def test_closing_ends_a_presign(store: Store, bench: Bench) -> None:
     bench.presign.gate = asyncio.Event()
-    task = asyncio.create_task(bench.up.upload(await ready(WAV)))
+    task = asyncio.create_task(bench.up.upload(await ready(WAV), bench.presign))
     while not bench.presign.calls:
         await asyncio.sleep(0)
     await bench.up.aclose(timeout=0)

@@ -70,7 +70,7 @@ class Request(PaidRequest[str]):
 
 
 @define
-class Wire:
+class ScriptedSession:
     """The session: each turn takes the next step of a script, and notes what happens."""
 
     steps: Iterator[Any]
@@ -90,25 +90,25 @@ class Wire:
 class Turn:
     """One turn. A step is: "ok", "429", an error, or an event to wait for while it is (un)sent."""
 
-    wire: Wire
+    session: ScriptedSession
     call: Any
 
     async def __aenter__(self) -> "Turn":
-        self.wire.log.append("turn")
+        self.session.log.append("turn")
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self.wire.log.append("end of turn")
+        self.session.log.append("end of turn")
 
     async def send(self) -> Any:
-        step = next(self.wire.steps)
-        if isinstance(step, tuple):  # (sent, event): on the wire, or still connecting
+        step = next(self.session.steps)
+        if isinstance(step, tuple):  # (sent, event): in flight, or still connecting
             self.call.sent, event = step
             await event.wait()
             step = "ok"
         if self.call.withdrawn:
             raise asyncio.CancelledError
-        self.wire.log.append("sent")
+        self.session.log.append("sent")
         self.call.sent = step != "429" and step is not NOT_CONNECTED
         if isinstance(step, BaseException):
             raise step
@@ -144,9 +144,11 @@ class Recorder:
 class Executor(PaidExecutor[Request, str]):
     """An executor whose requests need nothing and are never found again."""
 
-    def __init__(self, wire: Wire, recorder: Recorder, **hooks: Callable[[], Any]) -> None:
-        super().__init__(wire, recorder)  # type: ignore[arg-type]
-        self.log, self.hooks = wire.log, hooks
+    def __init__(
+        self, session: ScriptedSession, recorder: Recorder, **hooks: Callable[[], Any]
+    ) -> None:
+        super().__init__(session, recorder)  # type: ignore[arg-type]
+        self.log, self.hooks = session.log, hooks
 
     async def _prepare(self, request: Request) -> Mapping[str, Any]:
         assert isinstance(request, Request)
@@ -190,7 +192,7 @@ class Requests(PaidRequests[Request, str]):
     """The requests of one client."""
 
     def __init__(self, executor: Executor) -> None:
-        super().__init__(SimpleNamespace(loop_affinity=LoopAffinity()))  # type: ignore[arg-type]
+        super().__init__(LoopAffinity())
         self.executor = executor
         self.kept: list[Any] = []
         self.ended: list[Any] = []
@@ -216,7 +218,7 @@ class Requests(PaidRequests[Request, str]):
 
 @define
 class World:
-    """One client, with the script of its wire."""
+    """One client, with the script of its session."""
 
     log: list[str] = field(factory=list[str])
     recorder: Recorder = field(init=False)
@@ -225,7 +227,9 @@ class World:
 
     def script(self, *steps: Any, **hooks: Callable[[], Any]) -> "World":
         self.recorder = Recorder(self.log)
-        self.requests = Requests(Executor(Wire(iter(steps), self.log), self.recorder, **hooks))
+        self.requests = Requests(
+            Executor(ScriptedSession(iter(steps), self.log), self.recorder, **hooks)
+        )
         return self
 
     def request(self, **values: Any) -> Request:
@@ -362,8 +366,8 @@ async def test_a_lost_response_without_a_caller_is_kept_as_unknown() -> None:
     assert world.requests.kept == [UNKNOWN]
 
 
-async def test_a_429_ends_what_nobody_waits_for() -> None:
-    """Its caller left while it was on the wire; refused, it is not sent again."""
+async def test_a_429_ends_a_request_without_a_caller() -> None:
+    """Its caller left while it was in flight; refused, it is not sent again."""
     world = World().script("429", "ok")
     request = world.request()
     on_turn = world.requests.executor._on_turn
@@ -512,7 +516,7 @@ async def test_the_task_of_a_request_has_no_context_of_its_caller() -> None:
     assert seen == ["nothing"]
 
 
-async def test_launch_and_end_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_launch_and_end_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     """Before the request's task runs, with the context that it gets; and after its end."""
     variable: ContextVar[str] = ContextVar("variable", default="nothing")
     seen: list[Any] = []
@@ -574,6 +578,6 @@ async def test_a_client_that_was_closed_before_its_first_request() -> None:
     affinity = LoopAffinity()
     affinity.closed = True
     world = World().script("ok")
-    PaidRequests.__init__(world.requests, SimpleNamespace(loop_affinity=affinity))  # type: ignore[arg-type]
+    PaidRequests.__init__(world.requests, affinity)
     with pytest.raises(ClientClosed):
         await world.requests.call(world.request())

@@ -129,7 +129,7 @@ def sent(key: str | None = "k", **values: Any) -> StartAttempt:
     return start_attempt(key, **{"recovery": recovery(), **values})
 
 
-def on_the_wire() -> Any:
+def sent_call() -> Any:
     """Return an API call that was sent."""
     return SimpleNamespace(sent=True)
 
@@ -435,7 +435,7 @@ async def test_what_was_not_sent_is_withdrawn(clients: Clients) -> None:
     for start in starts.values():
         await recorder.record_intent(start)
     at = NOW.timestamp()
-    starts["b"].api_call = on_the_wire()
+    starts["b"].api_call = sent_call()
     starts["c"].recovery = recovery(sent_at=LATER)  # of its next turn, after a 429
     recorder.end_intent("e")
     recorder.end_intent("unknown")

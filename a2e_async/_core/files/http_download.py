@@ -92,7 +92,7 @@ TRANSIENT_ERRORS: Final = (
 class HttpDownload:
     """The bytes of one output, in order and exactly once, checked for length and content type.
 
-    With ``can_restart`` the reader can start over: `restarts` is incremented when all bytes
+    With ``can_restart`` the reader can start over: `restart_count` is incremented when all bytes
     returned before are void. Without it, bytes that a server without range support sends again
     are skipped, and a file that has changed is an error. ``target`` is the name of the local
     file, if already known.

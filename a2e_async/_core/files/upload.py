@@ -32,7 +32,7 @@ from a2e_async._core.http.error_mapping import sanitize_cause
 from a2e_async._core.redact import bare_url, redact
 from a2e_async._core.urls import InvalidUrl, split_url
 from a2e_async.errors import ClientClosed, DecodeError, TransferError
-from a2e_async.events import Event, Transfer
+from a2e_async.events import Transfer
 
 __all__ = ["PRESIGN_PATH", "LocalUpload", "Uploader", "prepare_upload"]
 
@@ -91,31 +91,29 @@ class _UploadState:
 class Uploader:
     """Uploads inputs, each content once within ``reuse_seconds``.
 
-    ``presign`` makes the (charged) call for an upload URL; the first caller that needs it pays.
-    It runs in a separate task, so that its response is kept even if the caller is cancelled.
-    ``records`` stores the uploads of all clients of the account. ``clock`` returns wall-clock
-    seconds.
+    The (charged) call for an upload URL runs in a separate task, so that its response is kept even
+    if its caller is cancelled. ``records`` stores the uploads of all clients of the account.
+    ``clock`` returns wall-clock seconds.
 
     Created once per client, which closes it; changed on the client's event loop only.
     """
 
     files: FileSession
-    presign: Presign
     reuse_seconds: float = field(default=24 * 3600, kw_only=True)
     clock: Callable[[], float] = field(default=wall_time, kw_only=True)
-    emit: Callable[[Event], None] | None = field(default=None, kw_only=True)
     records: UploadRecords | None = field(default=None, kw_only=True)
     _entries: dict[tuple[str, str], _UploadState] = field(
         init=False, factory=dict[tuple[str, str], _UploadState]
     )
 
     @hide_frames
-    async def upload(self, upload: LocalUpload, presign: Presign | None = None) -> str:
+    async def upload(self, upload: LocalUpload, presign: Presign) -> str:
         """Return a public URL of the content, uploaded now or within the last ``reuse_seconds``.
 
-        ``presign`` replaces the uploader's if the call is made for this caller. Raises
-        `TransferError`, `DecodeError`, and the errors of ``presign`` and ``records``. A failed
-        presign call fails all its waiters: a retry by each would charge each of them.
+        ``presign`` makes the (charged) call for an upload URL, if this caller is the first that
+        needs it. Raises `TransferError`, `DecodeError`, and the errors of ``presign`` and
+        ``records``. A failed presign call fails all its waiters: a retry by each would charge
+        each of them.
         """
         entry = self._entry(upload)
         entry.user_count += 1
@@ -127,7 +125,7 @@ class Uploader:
                         return entry.url
                     if (known := await self._uploaded_elsewhere(entry, upload)) is not None:
                         return known
-                    signed = await self._get_upload_url(entry, upload, presign or self.presign)
+                    signed = await self._get_upload_url(entry, upload, presign)
                     async with entry.lock:
                         if entry.url is not None and self._is_uploaded(entry):
                             return entry.url
@@ -336,7 +334,7 @@ class _UploadBody:
 
     async def __aiter__(self) -> AsyncIterator[memoryview]:
         done, size = 0, self._prepared.size
-        emit = self._uploader.emit or self._uploader.files.emit
+        emit = self._uploader.files.emit
         while done < size:
             block = memoryview(await self._uploader.files.run(self._source.read, done))
             for start in range(0, len(block), _SEND_BYTES):

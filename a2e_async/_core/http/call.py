@@ -43,8 +43,8 @@ CONNECT_TIMEOUT: Final = 30.0
 class ApiCall:
     """One API call through all its attempts. The repr has neither body nor query.
 
-    Created by the `ApiSession` for one request, which alone uses it; its `TrackedRequest` counts
-    how often it was written.
+    Created by `ApiSession.new_call` for one request. Changed by the session and its turns; its
+    `TrackedRequest` counts how often it was written; who made it may set ``withdrawn``.
     """
 
     method: str
@@ -61,7 +61,7 @@ class ApiCall:
     max_bytes: int
     stream: bool = False
     withdrawn: bool = False
-    """Whoever made the call does not want it any more: it must not be written."""
+    """Its caller has withdrawn it: it must not be sent."""
     attempt: int = 0
     started_at: float = 0.0
     """Loop time at which the first attempt began; ``RetryPolicy.max_elapsed`` counts from it."""

@@ -27,7 +27,8 @@ def forked_process_error() -> ConfigurationError:
 class LoopAffinity:
     """The event loop and process in which a client was first used, and whether it was closed.
 
-    Created by the client and shared by its components.
+    Created by the client and shared by its components; the holders of its two HTTP sessions have
+    one each of their own.
     """
 
     def __init__(self) -> None:

@@ -231,14 +231,10 @@ class ApiSession:
                 return response
 
     def turn(self, call: ApiCall) -> "Turn":
-        """Return the turn for the next attempt of a call, as a context::
+        """Return the turn for the next attempt of a call.
 
-        call = session.new_call("POST", path, json=body)
-        response = None
-        while response is None:
-            async with session.turn(call) as turn:
-                ...  # the last moment before it is sent, as often as it is sent
-                response = await turn.send()
+        For what has to happen just before a call is sent, as often as it is sent; `send` takes
+        all turns of a call by itself.
         """
         return Turn(self, call)
 
@@ -422,8 +418,9 @@ class ApiSession:
 class Turn:
     """The right to send one attempt of a call: its turn at the rate limit, and a connection.
 
-    Made by `ApiSession.turn` for one ``async with`` block, which waits for both and gives them
-    back at its end. Only the session and this class change the call.
+    Made by `ApiSession.turn` for one ``async with`` block, which waits for both. At its end it
+    gives the connection back, and the turn, too, if nothing was sent. The session and this class
+    alone change the call, apart from ``withdrawn``.
     """
 
     __slots__ = ("_began", "_call", "_granted", "_http", "_is_start", "_session", "_used")

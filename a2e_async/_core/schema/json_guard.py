@@ -27,7 +27,7 @@ _SAFETY: Final = re.compile(
 )
 
 MAX_SENT_DEPTH: Final = 32
-"""Most levels of lists and objects in a value that is sent. The service repeats inputs in records:
+"""Maximum nesting depth of a value that is sent. The service repeats inputs in records:
 a deeper one could make the response to a paid start, and the list that holds it, unreadable."""
 
 

@@ -69,6 +69,10 @@ class AdmissionControl:
         self._closed = False
         self._poller.waiters.on_task_ended = self.task_ended
 
+    def enable(self) -> None:
+        """Let starts wait for slots: from now on there is at least one tenant."""
+        self.enabled = True
+
     # -- steps of a start ----------------------------------------------------------------------
 
     @property

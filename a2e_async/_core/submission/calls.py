@@ -15,6 +15,7 @@ from attrs import define, field, frozen
 from a2e_async._core.base_errors import hide_frames
 from a2e_async._core.clock import utc_now
 from a2e_async._core.http.envelope import without_charge_advice
+from a2e_async._core.http.loop_affinity import LoopAffinity
 from a2e_async._core.http.rate_limit import Priority
 from a2e_async._core.http.retry import RetrySafety
 from a2e_async._core.journal.keys import generate_key
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from a2e_async._core.http.call import ApiCall
     from a2e_async._core.http.session import ApiResponse, ApiSession
     from a2e_async._core.journal.recorder import JournalRecorder
-    from a2e_async._core.polling.poller import Poller
     from a2e_async._core.submission.quotes import FetchPrice
 
 T = TypeVar("T")
@@ -81,12 +81,12 @@ class ChargedCall(Generic[T]):
 
 @define(eq=False, kw_only=True, repr=False)
 class CallAttempt(PaidRequest[T]):
-    """A paid call in progress."""
+    """A paid call in progress. Created by `ChargedCalls.call`; see `PaidRequest`."""
 
     charged_call: ChargedCall[T]
 
     def describe(self, body: Mapping[str, Any]) -> Recovery:
-        """Return what the journal and `StartOutcomeUnknown` tell about the call."""
+        """Return what identifies the call in the journal and in `StartOutcomeUnknown`."""
         call = self.charged_call
         return Recovery(
             kind=call.kind,
@@ -271,7 +271,7 @@ class ChargedCalls(PaidRequests["CallAttempt[Any]", Any]):
     def __init__(
         self,
         session: "ApiSession",
-        poller: "Poller",
+        loop_affinity: LoopAffinity,
         *,
         recorder: "JournalRecorder | None" = None,
         fetch_price: "FetchPrice | None" = None,
@@ -279,7 +279,7 @@ class ChargedCalls(PaidRequests["CallAttempt[Any]", Any]):
         budget_queue: BudgetQueue | None = None,
         emitter: "EventEmitter | None" = None,
     ) -> None:
-        super().__init__(poller)
+        super().__init__(loop_affinity)
         self._budget_queue = budget_queue or BudgetQueue()
         self._executor = CallExecutor(
             session,
@@ -358,7 +358,7 @@ class ChargedCalls(PaidRequests["CallAttempt[Any]", Any]):
         """
         self._closed = True
         self._budget_queue.close()
-        if self._poller.loop_affinity.loop_is_gone():
+        if self._loop_affinity.loop_is_gone():
             return
         deadline = asyncio.get_running_loop().time() + CLOSE_TIMEOUT
         while True:

@@ -100,9 +100,10 @@ class StartExecutor(PaidExecutor[StartAttempt, Task[Any]]):
         budget_queue: "BudgetQueue",
         emitter: "EventEmitter | None",
         unclaimed: UnclaimedStarts,
+        output_source: "OutputSource | None",
     ) -> None:
         super().__init__(session, recorder)
-        self.output_source: OutputSource | None = None
+        self._output_source = output_source
         self.remaining_searches: set[object] = set()
         """The ids of running searches for tasks that a start response left out."""
         self.background_searches: set[asyncio.Task[None]] = set()
@@ -629,7 +630,7 @@ class StartExecutor(PaidExecutor[StartAttempt, Task[Any]]):
         self, kind: TaskKind[..., Any], raw_records: Sequence[RawRecord]
     ) -> tuple[Record, ...]:
         try:
-            return tuple(read_record(kind, raw, self.output_source) for raw in raw_records)
+            return tuple(read_record(kind, raw, self._output_source) for raw in raw_records)
         except Exception:
             # The ids are enough to keep what was paid for. The first poll reads the record again.
             logger.exception("the record in the response to a %s start is unreadable", kind.name)

@@ -18,7 +18,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Literal, TypeVa
 
 from attrs import define, field
 
-from a2e_async._core.http.loop_affinity import closed_before_sent_error, nothing_sent_error
+from a2e_async._core.http.loop_affinity import (
+    LoopAffinity,
+    closed_before_sent_error,
+    nothing_sent_error,
+)
 from a2e_async._core.http.retry import may_have_been_accepted
 from a2e_async._core.journal.protocol import Entry, State
 from a2e_async._core.redact import excerpt
@@ -30,7 +34,6 @@ if TYPE_CHECKING:
     from a2e_async._core.http.call import ApiCall
     from a2e_async._core.http.session import ApiResponse, ApiSession
     from a2e_async._core.journal.recorder import JournalRecorder
-    from a2e_async._core.polling.poller import Poller
 
 T = TypeVar("T")
 
@@ -43,7 +46,8 @@ class PaidRequest(ABC, Generic[T]):
     """One paid request in progress: its callers, its state, what is known about its outcome.
 
     Created for a user's call. Changed by the `PaidRequests` and the `PaidExecutor` that work on
-    it and, as to its key, by the journal's recorder. Lives until its last caller has the result.
+    it and, as to its key, by the journal's recorder. Lives until its last caller has the result;
+    with a user's key and no journal, as long as the client.
     """
 
     timeout: float
@@ -217,18 +221,18 @@ class PaidRequests(ABC, Generic[P, T]):
     """Runs the paid requests of one client, each in an asyncio task that the client owns.
 
     A cancelled caller withdraws a request that was not sent. What was sent completes, and its
-    result is kept. Created with the client, and closed with it.
+    result is kept. Created when the client first needs it, and closed with the client.
     """
 
     noun: ClassVar[Literal["start", "call"]] = "call"
     """What errors call a request."""
 
-    def __init__(self, poller: "Poller") -> None:
-        self._poller = poller  # for the event loop that the client belongs to
+    def __init__(self, loop_affinity: LoopAffinity) -> None:
+        self._loop_affinity = loop_affinity
         self._requests: set[P] = set()
         """The requests in progress."""
         self._run_tasks: set[asyncio.Task[Any]] = set()
-        self._closed = poller.loop_affinity.closed
+        self._closed = loop_affinity.closed
 
     def keys_in_progress(self) -> set[str]:
         """Return the journal keys of the requests in progress in this client."""
@@ -252,7 +256,7 @@ class PaidRequests(ABC, Generic[P, T]):
         """Raise `ClientClosed`, or `ConfigurationError` on another event loop."""
         if self._closed:
             raise nothing_sent_error()
-        self._poller.loop_affinity.check()
+        self._loop_affinity.check()
 
     async def _join(self, request: P) -> T:
         """Wait for a request as one of its callers; it begins with the first of them."""

@@ -9,7 +9,7 @@ is sent withdraws it. Once it has been sent, the start completes and its task is
 # The underscore keeps the bookkeeping of a task out of users' completion; the package uses it.
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
@@ -76,13 +76,13 @@ class StartRegistry(PaidRequests[StartAttempt, Task[Any]]):
         budget_queue: "BudgetQueue | None" = None,
         max_unfinished: int | None = None,
         emitter: "EventEmitter | None" = None,
-        make_mark: Callable[[], str] = new_mark,
+        output_source: "OutputSource | None" = None,
     ) -> None:
-        super().__init__(poller)
+        super().__init__(poller.loop_affinity)
+        self._poller = poller
         self._services = services
         self._media_uploader = media_uploader
         self._mark_names = mark_names
-        self._make_mark = make_mark
         self._recorder = recorder
         self._budget = budget
         self._budget_queue = budget_queue or BudgetQueue()
@@ -107,17 +107,9 @@ class StartRegistry(PaidRequests[StartAttempt, Task[Any]]):
             budget_queue=self._budget_queue,
             emitter=emitter,
             unclaimed=self._unclaimed,
+            output_source=output_source,
         )
         self._attempts_by_key: dict[str, StartAttempt] = {}
-
-    @property
-    def output_source(self) -> "OutputSource | None":
-        """The source that downloads outputs of tasks which were finished at their start."""
-        return self._executor.output_source
-
-    @output_source.setter
-    def output_source(self, source: "OutputSource") -> None:
-        self._executor.output_source = source
 
     @property
     def in_progress(self) -> int:
@@ -173,7 +165,7 @@ class StartRegistry(PaidRequests[StartAttempt, Task[Any]]):
     ) -> StartAttempt:
         """Return the attempt in progress under the same key, or a new one."""
         self._check_usable()
-        own = self._make_mark()
+        own = new_mark()
         name, mark = outgoing_name(kind, inputs.name, own, mark_names=self._mark_names)
         media = await self._prepare_media(inputs)
         # Hashing large files takes a while: the client may have been closed since.
@@ -316,7 +308,7 @@ class StartRegistry(PaidRequests[StartAttempt, Task[Any]]):
         are paid for, and only another start with the same key would search for them again.
         """
         self._closed = True
-        if self._poller.loop_affinity.loop_is_gone():
+        if self._loop_affinity.loop_is_gone():
             return
         self.admission.close()
         self._budget_queue.close()

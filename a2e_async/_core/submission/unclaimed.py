@@ -1,4 +1,4 @@
-"""What a client has paid for, or may have, that no caller of its got."""
+"""The tasks without a caller, and the starts with an unknown outcome, of one client."""
 
 import logging
 from typing import Any

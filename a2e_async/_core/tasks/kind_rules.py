@@ -114,7 +114,7 @@ def check_endpoint(endpoint: Any, field: str, place: str) -> None:
 
 
 def _check_free_of_charge(kind: "TaskKind[..., Any]", field: str, place: str) -> None:
-    """Raise `ConfigurationError` for a start where the client reads or deletes, and may repeat."""
+    """Raise `ConfigurationError` for a charged operation where the client reads or deletes."""
     endpoint: Endpoint | None = getattr(kind, field)
     if endpoint is None or endpoint.method != "POST" or field in ("start", "retry"):
         return

@@ -36,7 +36,7 @@ class EntryNotifications:
     """Listens to entries for the client ``owner`` (a `ConnectionUser`).
 
     ``request_turn`` schedules a turn of the worker. ``account_filter`` returns the parameters of
-    `postgres_tables.IS_VISIBLE`.
+    `schema.IS_VISIBLE`.
 
     Created by the `JournalWorker`; changed by callers and by notifications, on its event loop only.
     """

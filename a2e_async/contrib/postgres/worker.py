@@ -116,7 +116,7 @@ class JournalWorker:
 
     @property
     def account_filter(self) -> tuple[str | None, str | None]:
-        """The parameters of `postgres_tables.IS_VISIBLE`."""
+        """The parameters of `schema.IS_VISIBLE`."""
         return self.account, self.account
 
     def submit(
