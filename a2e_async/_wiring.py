@@ -186,7 +186,10 @@ class ClientComponents:
         """Starts and calls that wait for a budget."""
         from a2e_async._core.submission.budget import BudgetQueue
 
-        return BudgetQueue()
+        queue = BudgetQueue()
+        if self.closed:
+            queue.close()
+        return queue
 
     @_Component
     def start_registry(self) -> "StartRegistry":
@@ -344,6 +347,8 @@ class ClientComponents:
 
         self.loop_affinity.loop_is_gone()  # raises on another loop
         again, self.loop_affinity.closed = self.closed, True
+        for queue in self._created("budget_queue"):
+            queue.close()  # also for uploads, which may wait for it without a start
         try:
             # Shielded from cancellation around the caller: the response of a paid call must be
             # recorded.

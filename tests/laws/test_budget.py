@@ -165,6 +165,24 @@ async def test_uploads_wait(service: Service) -> None:
     assert (budget.spent, budget.reserved) == (2, 0)
 
 
+async def test_an_upload_that_waits_ends_with_its_client(service: Service) -> None:
+    """Also with a client that has only uploaded; the budget's other client is not held back."""
+    service.upload_gate = asyncio.Event()
+    budget = Budget(4, upload_cost=2)
+    async with client(service, budget=budget) as other:
+        first = [asyncio.create_task(other.files.upload(sound(n))) for n in (1, 2)]
+        await until(lambda: budget.reserved == 4)
+        async with client(service, budget=budget) as a2e:
+            waiting = asyncio.create_task(a2e.files.upload(sound(3)))
+            await until(lambda: budget.first_waiter is not None)
+        with pytest.raises(ClientClosed, match="nothing was charged"):
+            await asyncio.wait_for(waiting, 10)
+        assert budget.first_waiter is None
+        service.upload_gate.set()
+        await asyncio.gather(*first)
+    assert (budget.spent, budget.reserved) == (4, 0)
+
+
 async def test_starts_that_need_uploads_never_block_each_other(service: Service) -> None:
     """Each has reserved its price and needs one more coin: one gives way, and both succeed."""
     service.quote, service.price = 10, 5

@@ -384,6 +384,28 @@ async def test_one_of_several_results_is_late(
     assert len(record.outputs) == 2
 
 
+async def test_a_placeholder_among_the_results_disappears(
+    hostile: HostileServer, make_client: MakeClient
+) -> None:
+    """The record then has the outputs that it had before, and is final all the same."""
+    a2e, polls = make_client(), 0
+    one = "https://files.example/1.png"
+
+    def some(data: Any) -> Any:
+        nonlocal polls
+        polls += 1
+        for row in data if isinstance(data, list) else data.get("rows", [data]):
+            row["current_status"] = "completed"
+            row["image_urls"] = [one, None] if polls < 4 else [one]
+        return data
+
+    (task,) = await started(a2e, "flux2")
+    fault_all(hostile, Fault.edit("a placeholder", some))
+    record = await asyncio.wait_for(task.wait(timeout=10), 20)
+    assert [output.url for output in record.outputs] == [one]
+    assert task.done
+
+
 async def test_good_results_are_saved_before_a_missing_one_raises(
     hostile: HostileServer,
     make_client: MakeClient,

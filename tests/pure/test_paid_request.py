@@ -132,12 +132,12 @@ class Recorder:
         assert request.key == "k"
         self.log.append("drop")
 
-    def withdraw(self, key: str | None) -> None:
-        assert key == "k"
+    def withdraw(self, key: str | None, request: Request) -> None:
+        assert key == request.key == "k"
         self.log.append("withdraw")
 
-    def end_intent(self, key: str | None) -> None:
-        assert key == "k"
+    def end_intent(self, request: Request) -> None:
+        assert request.key == "k"
         self.log.append("end")
 
 
@@ -171,6 +171,8 @@ class Executor(PaidExecutor[Request, str]):
 
     async def _read(self, request: Request, response: Any) -> str:
         assert response == "response"
+        if "response" in self.hooks:
+            await self.hooks["response"]()
         request.result = "paid"
         if "read" in self.hooks:
             await self.hooks["read"]()
@@ -180,9 +182,11 @@ class Executor(PaidExecutor[Request, str]):
         assert isinstance(request, Request)
         self.log.append(f"recover: {reason}")
         assert str(cause) == reason
+        if "recover" in self.hooks:
+            await self.hooks["recover"]()
         raise UNKNOWN
 
-    def _report_unknown(self, request: Request, reason: str) -> StartOutcomeUnknown:
+    def report_unknown(self, request: Request, reason: str) -> StartOutcomeUnknown:
         assert isinstance(request, Request)
         self.log.append(f"unknown: {reason}")
         return UNKNOWN
@@ -199,6 +203,9 @@ class Requests(PaidRequests[Request, str]):
 
     def _execute(self, request: Request) -> Coroutine[Any, Any, str]:
         return self.executor.submit(request)
+
+    def _report_unknown(self, request: Request, reason: str) -> StartOutcomeUnknown:
+        return self.executor.report_unknown(request, reason)
 
     def _keep(self, request: Request) -> None:
         self.kept.append(request.result or request.unknown_outcome)
@@ -274,7 +281,7 @@ async def test_what_was_not_accepted_leaves_nothing(error: A2EError) -> None:
     world = World().script(error)
     with pytest.raises(type(error)):
         await world.requests.call(world.request())
-    assert world.log[-3:] == ["not accepted", "drop", "end"]
+    assert world.log[-2:] == ["not accepted", "drop"]  # which ends the intent, too
     assert world.reserved == 0
 
 
@@ -283,7 +290,7 @@ async def test_a_failed_intent_sends_nothing() -> None:
     world.recorder.fails = True
     with pytest.raises(A2EError, match="disk is full"):
         await world.requests.call(world.request())
-    assert world.log == ["turn", "intent", "end of turn", "not accepted", "drop", "end"]
+    assert world.log == ["turn", "intent", "end of turn", "not accepted", "drop"]
     assert world.reserved == 0
 
 
@@ -303,13 +310,13 @@ async def test_a_bug_is_not_taken_for_a_refusal(sent: bool) -> None:
     def broken() -> Any:
         raise ZeroDivisionError
 
-    world = World().script("ok", **{"read" if sent else "prepare": broken})
+    world = World().script("ok", **{"response" if sent else "prepare": broken})
     with pytest.raises(StartOutcomeUnknown if sent else ZeroDivisionError) as caught:
         await world.requests.call(world.request())
     assert ("drop" in world.log) is not sent
     assert (world.reserved == 4) is sent
     if sent:
-        assert world.log[-2].startswith("unknown: ZeroDivisionError")
+        assert world.log[-1].startswith("unknown: ZeroDivisionError")
         assert isinstance(caught.value.__cause__, ZeroDivisionError)
 
 
@@ -318,14 +325,15 @@ async def test_a_caller_who_leaves_withdraws_what_was_not_sent() -> None:
     request = world.request()
     caller = asyncio.ensure_future(world.requests.call(request))
     await settle()
+    call = request.api_call
+    assert call is not None
     caller.cancel()
     with pytest.raises(asyncio.CancelledError):
         await caller
     await settle()
     assert request.withdrawn
-    assert request.api_call is not None
-    assert request.api_call.withdrawn
-    assert world.log[-4:] == ["end of turn", "not accepted", "drop", "end"]
+    assert call.withdrawn
+    assert world.log[-3:] == ["end of turn", "not accepted", "drop"]
     assert (world.requests.kept, world.requests.ended) == ([], ["cancelled"])
     assert world.reserved == 0
 
@@ -382,7 +390,7 @@ async def test_a_429_ends_a_request_without_a_caller() -> None:
         await caller
     assert world.log.count("sent") == 1
     assert request.withdrawn
-    assert world.log[-3:] == ["not accepted", "drop", "end"]
+    assert world.log[-2:] == ["not accepted", "drop"]
 
 
 async def test_one_caller_of_two_leaves() -> None:
@@ -424,7 +432,7 @@ async def test_closing_ends_what_is_in_progress(sent: bool) -> None:
         assert "closed before the call was sent" in str(caught.value)
     assert ("drop" in world.log) is not sent
     if sent:
-        assert world.log[-2] == "unknown: the client was closed before the response arrived"
+        assert world.log[-1] == "unknown: the client was closed before its result was known"
     with pytest.raises(ClientClosed, match="nothing was sent"):
         await world.requests.call(world.request())
 
@@ -462,7 +470,8 @@ async def test_an_interrupt_withdraws_without_waiting(sent: bool) -> None:
     request = world.request()
     with pytest.raises(KeyboardInterrupt):
         await world.requests.executor.submit(request)
-    assert world.log[-2:] == ["withdraw", "end"]
+    assert world.log[-1] == ("end" if sent else "withdraw")
+    assert "withdraw" in world.log  # the recorder withdraws only what was not sent
     assert "drop" not in world.log
 
 
@@ -568,7 +577,7 @@ async def test_a_result_is_kept_once() -> None:
     await settle()
     caller.cancel()
     await asyncio.gather(caller, return_exceptions=True)
-    assert world.requests.kept == ["paid"]
+    assert world.requests.kept == []  # it may still turn out to be another start's
     recorded.set()
     await settle()
     assert (world.requests.kept, world.requests.ended) == (["paid"], [None])
@@ -581,3 +590,57 @@ async def test_a_client_that_was_closed_before_its_first_request() -> None:
     PaidRequests.__init__(world.requests, affinity)
     with pytest.raises(ClientClosed):
         await world.requests.call(world.request())
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError(), LOST, asyncio.CancelledError()])
+async def test_a_known_result_is_returned_whatever_fails_afterwards(
+    caplog: pytest.LogCaptureFixture, error: BaseException
+) -> None:
+    def fail() -> Any:
+        raise error
+
+    world = World().script("ok", read=fail)
+    assert await world.requests.call(world.request()) == "paid"
+    assert "drop" not in world.log
+    assert bool(caplog.records) is not isinstance(error, asyncio.CancelledError)
+
+
+@pytest.mark.parametrize("caller_stays", [True, False])
+async def test_closing_during_the_search_leaves_the_outcome_unknown(caller_stays: bool) -> None:
+    """It was sent: nothing may say that nothing was charged."""
+
+    async def search() -> None:
+        await asyncio.Event().wait()
+
+    world = World().script(LOST, recover=search)
+    request = world.request()
+    caller = asyncio.ensure_future(world.requests.call(request))
+    await settle()
+    if not caller_stays:
+        caller.cancel()
+        await settle()
+    await world.requests.close()
+    with pytest.raises(StartOutcomeUnknown if caller_stays else asyncio.CancelledError):
+        await caller
+    assert world.requests.kept == ([] if caller_stays else [UNKNOWN])
+    assert "drop" not in world.log
+
+
+async def test_what_is_kept_is_the_final_result() -> None:
+    """A first result may turn out to be another start's, after its caller has left."""
+    recorded = asyncio.Event()
+
+    async def replace() -> None:
+        await recorded.wait()
+        request.result = None
+        raise UNKNOWN
+
+    world = World().script("ok", read=replace)
+    request = world.request()
+    caller = asyncio.ensure_future(world.requests.call(request))
+    await settle()
+    caller.cancel()
+    await asyncio.gather(caller, return_exceptions=True)
+    recorded.set()
+    await settle()
+    assert world.requests.kept == [UNKNOWN]

@@ -373,7 +373,7 @@ async def test_an_intent_holds_all_that_finds_the_start_again(clients: Clients, 
     recorder, journal = clients.recorder()
     start = sent(webhook_id="h", reservation=held(7), upload_coins=2, key_generated=own)
     await recorder.record_intent(start)
-    assert start.key_acquired == (not own)
+    assert start.key_acquired
     (entry,) = clients.entries
     assert entry == Entry(
         key="k",
@@ -429,6 +429,49 @@ async def test_a_key_that_was_taken_meanwhile_sends_nothing(clients: Clients) ->
     assert not start.key_acquired
 
 
+@pytest.mark.parametrize("make", ["start", "call"])
+async def test_the_intent_of_a_second_turn_replaces_the_first(clients: Clients, make: str) -> None:
+    """After a 429 or a refused connection it is sent later: a search relies on its time."""
+    recorder, journal = clients.recorder()
+    request = sent(key_generated=True) if make == "start" else call()
+    await recorder.record_intent(request)
+    first = request.recovery
+    assert first is not None
+    request.recovery = evolve(first, sent_at=LATER)
+    await recorder.record_intent(request)
+    (entry,) = clients.entries
+    assert entry.sent_at == LATER.timestamp()
+    recorder.withdraw(request.key)
+    assert journal.withdrawn == (("k", LATER.timestamp()),)
+
+
+@pytest.mark.parametrize("make", ["start", "call"])
+async def test_a_generated_key_that_was_taken_over_is_replaced(clients: Clients, make: str) -> None:
+    """Another client searches for the first turn's; the second is recorded under a new key."""
+    recorder, _ = clients.recorder()
+    request = sent("auto:1", key_generated=True) if make == "start" else call("call:1")
+    await recorder.record_intent(request)
+    clients.change(owner="other")
+    await recorder.record_intent(request)
+    assert request.key is not None
+    assert request.key != "auto:1"
+    assert request.key.startswith("auto:" if make == "start" else "call:")
+    assert [entry.key for entry in clients.entries] == [
+        "auto:1" if make == "start" else "call:1",
+        request.key,
+    ]
+    assert list(recorder._intents) == [request.key]
+
+
+async def test_an_intent_whose_entry_is_gone_is_recorded_again(clients: Clients) -> None:
+    recorder, _ = clients.recorder()
+    start = sent("auto:1", key_generated=True)
+    await recorder.record_intent(start)
+    clients.world.entries.clear()
+    await recorder.record_intent(start)
+    assert [entry.key for entry in clients.entries] == [start.key]
+
+
 async def test_what_was_not_sent_is_withdrawn(clients: Clients) -> None:
     recorder, journal = clients.recorder()
     starts = {key: sent(key) for key in "abcde"}
@@ -437,9 +480,10 @@ async def test_what_was_not_sent_is_withdrawn(clients: Clients) -> None:
     at = NOW.timestamp()
     starts["b"].api_call = sent_call()
     starts["c"].recovery = recovery(sent_at=LATER)  # of its next turn, after a 429
-    recorder.end_intent("e")
-    recorder.end_intent("unknown")
-    recorder.end_intent(None)
+    recorder.end_intent(starts["e"])
+    recorder.end_intent(sent("a"))  # not the one that is recorded
+    recorder.end_intent(sent(None))
+    recorder.withdraw("a", starts["b"])
     for key in (None, "b", "a", "a", "e", "unknown"):
         recorder.withdraw(key)
     assert journal.withdrawn == (("a", at),)
@@ -945,8 +989,9 @@ async def test_a_paid_call_is_written_before_and_after(clients: Clients) -> None
 
 async def test_a_call_that_was_refused_is_forgotten(clients: Clients) -> None:
     recorder, journal = clients.recorder()
-    await recorder.record_intent(call())
-    await recorder.drop_start(call())
+    refused = call()
+    await recorder.record_intent(refused)
+    await recorder.drop_start(refused)
     recorder.withdraw_all()
     assert clients.entries == []
     assert journal.withdrawn == ()

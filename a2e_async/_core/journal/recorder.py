@@ -102,18 +102,21 @@ class JournalRecorder:
 
         Raises `LeaseLost` if another client has taken the key meanwhile; then nothing may be sent.
         """
-        assert request.key is not None  # noqa: S101  # set by reserve_key(), or for a call
+        assert request.key is not None  # noqa: S101  # set by reserve_key(), or by a paid call
         self._intents[request.key] = request
+        if request.key_acquired and await self._update_intent(request):
+            return
         entry = request.entry(State.INTENT)
-        if request.key_generated:
-            await self.journal.begin(entry)
-        elif not request.key_acquired:
-            result = await self.journal.begin(entry)
-            if not result.created:
-                raise LeaseLost("Another start has this key; nothing was sent by this one.")
-            request.key_acquired = True
-        else:
-            await self.journal.advance(
+        result = await self.journal.begin(entry)
+        if not result.created:
+            raise LeaseLost("Another start has this key; nothing was sent by this one.")
+        request.key_acquired = True
+
+    async def _update_intent(self, request: RecordedRequest) -> bool:
+        """Record the intent in the entry that the request has; return False if it has none."""
+        entry = request.entry(State.INTENT)
+        try:
+            written = await self.journal.advance(
                 entry.key,
                 State.INTENT,
                 path=entry.path,
@@ -127,19 +130,32 @@ class JournalRecorder:
                 uploads=entry.uploads,
                 hook=entry.hook,
             )
+        except LeaseLost:
+            if not request.key_generated:
+                raise
+            # While the request waited for another turn, a client took the entry over. Its key
+            # means nothing to anyone: go on under a new one.
+            self.end_intent(request)
+            request.key = generate_key(entry.key.partition(":")[0])
+            self._intents[request.key] = request
+            return False
+        return written is not None
 
-    def end_intent(self, key: str | None) -> None:
+    def end_intent(self, request: RecordedRequest) -> None:
         """Note that a request has ended: it was sent, or its entry is dropped."""
-        if key is not None:
-            self._intents.pop(key, None)
+        if request.key is not None and self._intents.get(request.key) is request:
+            del self._intents[request.key]
 
-    def withdraw(self, key: str | None) -> None:
+    def withdraw(self, key: str | None, request: RecordedRequest | None = None) -> None:
         """Drop the entry of a request that was not sent, without waiting, if the journal can.
 
-        Used when an event loop or a process ends and no coroutine can run any more.
+        Used when an event loop or a process ends and no coroutine can run any more. Does nothing
+        if the key is another request's than the given one.
         """
-        request = None if key is None else self._intents.pop(key, None)
-        if key is None or request is None or request.sent or request.recovery is None:
+        if key is None or request not in (None, self._intents.get(key)):
+            return
+        request = self._intents.pop(key, None)
+        if request is None or request.sent or request.recovery is None:
             return
         with suppress(JournalError):  # at worst the next run searches for it in vain
             sent_at = request.recovery.sent_at.timestamp()
@@ -165,7 +181,7 @@ class JournalRecorder:
                 own = False  # it may have been dropped, and reserved by another start since
                 continue
             break
-        self.end_intent(request.key)
+        self.end_intent(request)
 
     async def _drop_entry(self, request: RecordedRequest, key: str, *, is_own: bool) -> None:
         try:

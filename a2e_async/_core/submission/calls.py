@@ -225,7 +225,7 @@ class CallExecutor(PaidExecutor["CallAttempt[Any]", Any]):
         reason = _refusal_reason(response.data)
         if reason and response.code is not None and response.http_status == 200:
             raise refused_by_service(response, call.path, reason, "The service created nothing.")
-        raise self._report_unknown(request, "the service reported success without a result")
+        raise self.report_unknown(request, "the service reported success without a result")
 
     async def _record(self, request: "CallAttempt[Any]", result: Any) -> None:
         call, key, recovery = request.charged_call, request.key, request.recovery
@@ -241,9 +241,9 @@ class CallExecutor(PaidExecutor["CallAttempt[Any]", Any]):
     async def _recover(
         self, request: "CallAttempt[Any]", reason: str, cause: BaseException
     ) -> NoReturn:
-        raise self._report_unknown(request, reason) from cause
+        raise self.report_unknown(request, reason) from cause
 
-    def _report_unknown(self, request: "CallAttempt[Any]", reason: str) -> StartOutcomeUnknown:
+    def report_unknown(self, request: "CallAttempt[Any]", reason: str) -> StartOutcomeUnknown:
         call, recovery = request.charged_call, request.recovery
         assert recovery is not None  # noqa: S101  # set before the request was sent
         logger.warning(
@@ -375,6 +375,9 @@ class ChargedCalls(PaidRequests["CallAttempt[Any]", Any]):
 
     def _execute(self, request: "CallAttempt[T]") -> Coroutine[Any, Any, T]:
         return self._executor.run(request)
+
+    def _report_unknown(self, request: "CallAttempt[Any]", reason: str) -> StartOutcomeUnknown:
+        return self._executor.report_unknown(request, reason)
 
     def _keep(self, request: "CallAttempt[Any]") -> None:
         """Keep or pass on the result of a call whose caller was cancelled."""

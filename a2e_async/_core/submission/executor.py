@@ -143,6 +143,7 @@ class StartExecutor(PaidExecutor[StartAttempt, Task[Any]]):
                 # lease and another client took the entry. Nothing was sent from here, so the next
                 # round waits for the other start's result.
                 attempt.recovery, check_key = None, True
+                attempt.sent_at_loop_time = None
             except BaseException:
                 # What is still reserved may have been charged. It stays reserved until the next
                 # start with this key finds out.
@@ -338,7 +339,7 @@ class StartExecutor(PaidExecutor[StartAttempt, Task[Any]]):
             self._known_tasks.release(kind, named_ids, attempt.start_id)
             reason = f"the service named a task of another start ({named_ids[0]})"
             if was_lost:
-                raise self._report_unknown(attempt, reason)
+                raise self.report_unknown(attempt, reason)
             return await self._recover(attempt, reason)
         if was_lost:
             rest = self._recovery_of_remaining(kind, attempt.recovery, task.ids, task.parts)
@@ -672,7 +673,7 @@ class StartExecutor(PaidExecutor[StartAttempt, Task[Any]]):
             if result.is_absent and resends:
                 result = await self._confirm_absence(request, recovery)
         except asyncio.CancelledError as error:
-            raise self._report_unknown(
+            raise self.report_unknown(
                 request, "the client was closed before it was found"
             ) from error
         if result.is_absent and resends:
@@ -685,7 +686,7 @@ class StartExecutor(PaidExecutor[StartAttempt, Task[Any]]):
         if result.is_certain:
             logger.info("found the task of a %s start whose response was lost", recovery.kind)
             return await self._handle_accepted(request, result.records, was_lost=True)
-        raise self._report_unknown(request, reason, result) from cause
+        raise self.report_unknown(request, reason, result) from cause
 
     async def _search_lists(self, attempt: StartAttempt, recovery: Recovery) -> SearchResult:
         """Search for a start whose response was lost."""
@@ -709,7 +710,7 @@ class StartExecutor(PaidExecutor[StartAttempt, Task[Any]]):
             attempt.kind, recovery, attempt.start_id, allow_clock_error=True
         )
 
-    def _report_unknown(
+    def report_unknown(
         self, request: StartAttempt, reason: str, result: SearchResult | None = None
     ) -> StartOutcomeUnknown:
         recovery = request.recovery

@@ -10,8 +10,9 @@ was not sent; what was sent completes, and its result is kept.
 
 import asyncio
 import copy
+import logging
 from abc import ABC, abstractmethod
-from collections.abc import Coroutine, Mapping
+from collections.abc import Collection, Coroutine, Mapping
 from contextvars import Context
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Literal, TypeVar
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from a2e_async._core.journal.recorder import JournalRecorder
 
 T = TypeVar("T")
+
+logger = logging.getLogger("a2e_async.submission")
 
 CLOSE_TIMEOUT: Final = 30.0
 """Seconds that closing the client waits for paid requests in progress."""
@@ -126,42 +129,38 @@ class PaidExecutor(ABC, Generic[P, T]):
     async def submit(self, request: P) -> T:
         """Send a request, at most once, and return its result.
 
-        Raises `StartOutcomeUnknown` if it may have been charged but its result is not known; any
-        other error means that nothing was charged.
+        What was not sent, or was refused, is undone before its error is raised; the response of
+        what may have been accepted is recovered, if that is possible. `PaidRequests` judges what
+        is raised while ``request.sent`` is true.
         """
         try:
             body = await self._prepare(request)
             return await self._read(request, await self._send(request, body))
-        except asyncio.CancelledError as error:
-            result: T | None = request.result
-            if result is not None:
-                return result  # the client was closed while the journal was written
-            if request.sent:
-                reason = "the client was closed before the response arrived"
-                raise self._report_unknown(request, reason) from error
-            await self._discard(request)
+        except asyncio.CancelledError:
+            if not request.sent:
+                await self._discard(request)
             raise
         except StartOutcomeUnknown:
             raise
         except A2EError as error:
+            if request.result is not None:
+                raise
             if request.sent and may_have_been_accepted(error):
                 return await self._recover(request, str(error), error)
             await self._discard(request)
             raise
-        except Exception as error:
-            # A bug in this package must not report a request that may be charged as not sent.
-            if request.sent:
-                raise self._report_unknown(request, f"{type(error).__name__}: {error}") from error
-            await self._discard(request)
+        except Exception:
+            if not request.sent:
+                await self._discard(request)
             raise
         except BaseException:
             # KeyboardInterrupt, or the loop is closing: awaiting the journal is not possible.
             if self._recorder is not None:
-                self._recorder.withdraw(request.key)
+                self._recorder.withdraw(request.key, request)
             raise
         finally:
-            if self._recorder is not None:
-                self._recorder.end_intent(request.key)
+            if self._recorder is not None and request.sent:
+                self._recorder.end_intent(request)
 
     async def _send(self, request: P, body: Mapping[str, Any]) -> "ApiResponse":
         """Return the response; send again only what was not delivered or was refused by a 429."""
@@ -185,6 +184,7 @@ class PaidExecutor(ABC, Generic[P, T]):
 
     async def _discard(self, request: P) -> None:
         """Undo what was done for a request that the service has not accepted."""
+        request.api_call, request.sent_earlier = None, False  # nothing of it is there
         self._on_not_accepted(request)
         request.reservation.release()
         if self._recorder is not None:
@@ -213,7 +213,7 @@ class PaidExecutor(ABC, Generic[P, T]):
         """Return the result of a request whose response was lost, or raise."""
 
     @abstractmethod
-    def _report_unknown(self, request: P, reason: str) -> StartOutcomeUnknown:
+    def report_unknown(self, request: P, reason: str) -> StartOutcomeUnknown:
         """Report that a request may have been charged; return the error to raise."""
 
 
@@ -243,6 +243,10 @@ class PaidRequests(ABC, Generic[P, T]):
         """Return the coroutine that returns the result of a request."""
 
     @abstractmethod
+    def _report_unknown(self, request: P, reason: str) -> StartOutcomeUnknown:
+        """Report that a request may have been charged; return the error to raise."""
+
+    @abstractmethod
     def _keep(self, request: P) -> None:
         """Keep the result of a request without a caller, or that its outcome is unknown."""
 
@@ -269,8 +273,9 @@ class PaidRequests(ABC, Generic[P, T]):
         except asyncio.CancelledError:
             request.waiter_count -= 1
             if not request.waiter_count and not request.delivered:
-                self._keep_once(request)
-                if not (request.kept or request.sent or run_task.done()):
+                if run_task.done():
+                    self._keep_once(request)
+                elif not request.sent and request.result is None:
                     request.withdraw()
             raise
         request.waiter_count -= 1
@@ -283,11 +288,14 @@ class PaidRequests(ABC, Generic[P, T]):
             raise own_copy from request.unknown_outcome.__cause__
         return run_task.result()
 
-    async def _finish(self, timeout: float) -> None:
-        """Wait for the requests in progress, at most ``timeout`` seconds, then cancel them."""
-        if not self._run_tasks:
+    async def _finish(self, timeout: float, more: Collection["asyncio.Task[Any]"] = ()) -> None:
+        """Wait for the requests in progress, and for ``more``, at most ``timeout`` seconds.
+
+        Then cancel them.
+        """
+        if not (run_tasks := {*self._run_tasks, *more}):
             return
-        _, late = await asyncio.wait(self._run_tasks, timeout=timeout)
+        _, late = await asyncio.wait(run_tasks, timeout=timeout)
         for run_task in late:
             run_task.cancel()
         if late:
@@ -324,6 +332,23 @@ class PaidRequests(ABC, Generic[P, T]):
         except StartOutcomeUnknown as error:
             request.unknown_outcome = error
             raise
+        except (Exception, asyncio.CancelledError) as error:
+            result: T | None = request.result
+            was_cancelled = isinstance(error, asyncio.CancelledError)
+            if result is not None:
+                if not was_cancelled:  # else the client was closed while it was recorded
+                    logger.exception("the result of a paid request is kept despite a failure")
+                return result
+            if not request.sent:
+                raise
+            # Whatever failed, also a bug in this package: it may have been charged.
+            reason = (
+                "the client was closed before its result was known"
+                if was_cancelled
+                else f"{type(error).__name__}: {error}"
+            )
+            request.unknown_outcome = self._report_unknown(request, reason)
+            raise request.unknown_outcome from error
         finally:
             # Not in a done callback: the loop may stop before it would run.
             if not request.waiter_count and not request.delivered:

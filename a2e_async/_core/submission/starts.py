@@ -316,8 +316,7 @@ class StartRegistry(PaidRequests[StartAttempt, Task[Any]]):
         if searches:
             await asyncio.wait(searches, timeout=CLOSE_TIMEOUT)
         await self._recovery_search.aclose()
-        self._run_tasks |= searches
-        await self._finish(timeout=CLOSE_TIMEOUT)
+        await self._finish(CLOSE_TIMEOUT, searches)
 
     # -- before anything is charged ----------------------------------------------------------
 
@@ -363,6 +362,9 @@ class StartRegistry(PaidRequests[StartAttempt, Task[Any]]):
         task._unclaimed_on_gc = True
         return task
 
+    def _report_unknown(self, request: StartAttempt, reason: str) -> StartOutcomeUnknown:
+        return self._executor.report_unknown(request, reason)
+
     def _keep(self, request: StartAttempt) -> None:
         if request.result is not None:
             self._unclaimed.add_task(request.result)
@@ -377,6 +379,7 @@ class StartRegistry(PaidRequests[StartAttempt, Task[Any]]):
         if self._emitter is not None and failed:
             self._emitter.not_started(request, error)
         request.drop_inputs()
+        request.sent_earlier, request.api_call = request.sent, None  # which has the encoded body
         # A key must keep pointing to its task, and to a start that may have been charged. The
         # journal remembers that; without a journal the attempt has to stay here.
         nothing_known = request.result is None and request.unknown_outcome is None

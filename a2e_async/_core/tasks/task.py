@@ -207,11 +207,13 @@ class Task(NotCopyable, Generic[R]):
         index = self.ids.index(record.id)
         before = self._parts[index] if self._parts else None
         self._last_polled_at = now
-        if before is record or before == record:
-            return False
+        unfinished = record.id in self._unfinished_ids
         final = self.kind.is_final(record)
-        if not final and record.id not in self._unfinished_ids:
+        if not final and not unfinished:
             return False  # an outdated version of a record that was final
+        # Equal records may differ in `extra`, which decides whether all results are there.
+        if (before is record or before == record) and not (final and unfinished):
+            return False
         self._set_part(index, record, final=final)  # type: ignore[arg-type]  # the poller decodes it by this kind
         return True
 
