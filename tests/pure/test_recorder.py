@@ -463,6 +463,28 @@ async def test_a_generated_key_that_was_taken_over_is_replaced(clients: Clients,
     assert list(recorder._intents) == [request.key]
 
 
+async def test_an_intent_that_was_written_without_a_response_is_updated(clients: Clients) -> None:
+    """The journal may write an entry and fail to say so; the request is the same."""
+    recorder, _ = clients.recorder()
+    start = sent("auto:1", key_generated=True)
+    await recorder.record_intent(start)
+    start.key_acquired = False
+    start.recovery = recovery(sent_at=LATER)
+    await recorder.record_intent(start)
+    (entry,) = clients.entries
+    assert (entry.key, entry.sent_at) == ("auto:1", LATER.timestamp())
+
+
+async def test_a_generated_key_that_is_another_clients_is_replaced(clients: Clients) -> None:
+    recorder, _ = clients.recorder()
+    other, _ = clients.recorder()
+    await other.record_intent(sent("auto:1", key_generated=True))
+    start = sent("auto:1", key_generated=True)
+    await recorder.record_intent(start)
+    assert start.key != "auto:1"
+    assert len(clients.entries) == 2
+
+
 async def test_an_intent_whose_entry_is_gone_is_recorded_again(clients: Clients) -> None:
     recorder, _ = clients.recorder()
     start = sent("auto:1", key_generated=True)

@@ -104,13 +104,16 @@ class JournalRecorder:
         """
         assert request.key is not None  # noqa: S101  # set by reserve_key(), or by a paid call
         self._intents[request.key] = request
-        if request.key_acquired and await self._update_intent(request):
-            return
-        entry = request.entry(State.INTENT)
-        result = await self.journal.begin(entry)
-        if not result.created:
-            raise LeaseLost("Another start has this key; nothing was sent by this one.")
-        request.key_acquired = True
+        while not (request.key_acquired and await self._update_intent(request)):
+            result = await self.journal.begin(request.entry(State.INTENT))
+            if result.created:
+                request.key_acquired = True
+                return
+            if not request.key_generated:
+                raise LeaseLost("Another start has this key; nothing was sent by this one.")
+            request.key_acquired = result.is_owner  # written before, without a response
+            if not result.is_owner:
+                self._replace_generated_key(request)
 
     async def _update_intent(self, request: RecordedRequest) -> bool:
         """Record the intent in the entry that the request has; return False if it has none."""
@@ -133,13 +136,18 @@ class JournalRecorder:
         except LeaseLost:
             if not request.key_generated:
                 raise
-            # While the request waited for another turn, a client took the entry over. Its key
-            # means nothing to anyone: go on under a new one.
-            self.end_intent(request)
-            request.key = generate_key(entry.key.partition(":")[0])
-            self._intents[request.key] = request
+            # While the request waited for another turn, a client took the entry over.
+            self._replace_generated_key(request)
             return False
-        return written is not None
+        request.key_acquired = written is not None
+        return request.key_acquired
+
+    def _replace_generated_key(self, request: RecordedRequest) -> None:
+        """Go on under another key. No caller knows a generated one, so nothing refers to it."""
+        assert request.key is not None  # noqa: S101  # generated before
+        self.end_intent(request)
+        request.key, request.key_acquired = generate_key(request.key.partition(":")[0]), False
+        self._intents[request.key] = request
 
     def end_intent(self, request: RecordedRequest) -> None:
         """Note that a request has ended: it was sent, or its entry is dropped."""
