@@ -16,7 +16,6 @@ from a2e_async._core.converter import UNREADABLE, structure, unstructure
 from a2e_async._core.journal import rows
 from a2e_async._core.journal.protocol import Entry, State
 from a2e_async._core.tasks.parsing import read_record_on_demand
-from a2e_async.contrib.postgres import schema
 from a2e_async.models import Record, Recovery
 
 from .test_any_answer import KINDS, NAMES, ODD
@@ -69,53 +68,12 @@ ENTRIES = st.builds(
 
 @given(ENTRIES)
 def test_entries_survive_rows_and_json(entry: Entry) -> None:
-    """In both stores, with further columns of a later version, and as JSON."""
+    """In SQLite, with further columns of a later version, and as JSON."""
     assert rows.to_entry((*rows.to_row(entry), 17)) == entry
     assert rows.to_row(rows.to_entry(rows.to_row(entry))) == rows.to_row(entry)
-    assert schema.to_entry((*schema.to_row(entry), 17)) == entry
-    assert schema.to_row(schema.to_entry(schema.to_row(entry))) == schema.to_row(entry)
     copied = structure(json.loads(json.dumps(unstructure(entry))), Entry)
     assert asdict(copied) == asdict(entry)
     assert type(copied.state) is State
-
-
-def test_entries_of_other_versions_are_read() -> None:
-    """Absent fields have their defaults; unknown ones are ignored."""
-    row = list(schema.to_row(Entry(key="k", kind="dubbing", digest="d")))
-    row[len(schema.COLUMNS)] = '{"path":"/p","of_a_later_version":[1],"key":"other"}'
-    assert schema.to_entry(tuple(row)) == Entry(key="k", kind="dubbing", digest="d", path="/p")
-
-
-@pytest.mark.parametrize(
-    ("document", "readable"),
-    [
-        ('{"path":5}', False),
-        ('{"urls":"x"}', False),
-        ('{"echo":[1]}', False),
-        ('{"sent_at":"yesterday"}', False),
-        ('{"own_key":1}', False),
-        ('{"sent_at":5}', True),
-        ('{"expected":2.0}', True),
-    ],
-)
-def test_a_damaged_entry_is_reported_alone(
-    document: str, readable: bool, caplog: pytest.LogCaptureFixture
-) -> None:
-    """The others are returned."""
-    good = schema.to_row(Entry(key="good", kind="dubbing", digest="d"))
-    bad = (*schema.to_row(Entry(key="bad", kind="dubbing", digest="d"))[:-1], document)
-    found = [entry.key for entry in schema.to_entries((bad, good))]
-    assert found == (["bad", "good"] if readable else ["good"])
-    assert readable or "unreadable journal entry: key 'bad'" in caplog.text
-
-
-def test_an_invalid_price_does_not_hide_an_entry() -> None:
-    """It may be the only record of what was paid."""
-    row = list(schema.to_row(Entry(key="k", kind="dubbing", digest="d", ids=("a",))))
-    row[schema.COLUMNS.index("coins")] = 12.5
-    row[schema.COLUMNS.index("reserved")] = -1
-    entry = schema.to_entry(tuple(row))
-    assert (entry.coins, entry.reserved, entry.ids) == (13, None, ("a",))
 
 
 @given(
