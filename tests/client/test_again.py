@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -95,6 +96,27 @@ async def test_retry_of_a_twin(a2e: A2E, sandbox: Sandbox) -> None:
     assert task.ids == (old,)
     assert [charge.ids for charge in paid(sandbox)] == [(old,), (old,)]
     assert (await task).anchor_id
+
+
+@LONG
+async def test_a_restarted_task_is_unfinished_again(
+    make_client: MakeClient, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """After its failure its entry was closed. The retry is paid, so the next run must find it."""
+    sandbox.faults.fail("video_twin")
+    async with make_client(journal=tmp_path / "jobs.db") as a2e:
+        task = await a2e.video_twin.start(video_url=CLIP, key="twin")
+        sandbox.advance(HOURS)
+        with pytest.raises(TaskFailed):
+            await task
+        assert [one async for one in a2e.unfinished()] == []
+        await a2e.video_twin.retry(task.ids[0])
+    async with make_client(journal=tmp_path / "jobs.db") as a2e:
+        (again,) = [one async for one in a2e.unfinished()]
+        assert (again.ref, again.key) == (task.ref, "twin")
+        sandbox.advance(HOURS)
+        assert (await again).status is Status.SUCCEEDED
+        assert [one async for one in a2e.unfinished()] == []
 
 
 async def test_retry_that_fails(a2e: A2E, sandbox: Sandbox) -> None:

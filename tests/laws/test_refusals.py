@@ -1,6 +1,7 @@
 """Law 2: once bytes were sent, only the API itself can refuse a request."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from a2e_async import A2E, Budget
 from a2e_async._core.journal.protocol import State
 from a2e_async.errors import A2EError, ApiError, StartOutcomeUnknown
 from tests.hostile import Fault, HostileServer, Step
+from tests.hostile.reply import Reply, json_reply
 from tests.laws.conftest import MakeClient
 from tests.samples import SAMPLES
 
@@ -40,6 +42,24 @@ UNKNOWN = [
     Fault.cut_text(),
 ]
 
+PLACES: Sequence[tuple[str, Callable[[Any], Any]]] = [
+    ("the record", lambda record: record),
+    ("a list of records", lambda record: [record]),
+    ("rows", lambda record: {"rows": [record], "count": 1}),
+    ("a list in data", lambda record: {"data": {"list": [record]}}),
+]
+"""Where a successful response may have its records."""
+
+
+def _with_record(reply: Reply, place: Callable[[Any], Any]) -> Reply:
+    """Return a refusal that names the task which the start has made."""
+    return json_reply(place(reply.data), status=400, code=4001, message="busy")
+
+
+NAMED = [
+    Fault("refusal with " + name, partial(_with_record, place=place)) for name, place in PLACES
+]
+
 REFUSED = [
     *(Fault.refusal(status, 4999) for status in REFUSING),
     Fault.refusal(403, 1003),
@@ -64,7 +84,7 @@ def named(fault: Fault) -> str:
     return fault.name
 
 
-@pytest.mark.parametrize("fault", UNKNOWN, ids=named)
+@pytest.mark.parametrize("fault", [*UNKNOWN, *NAMED], ids=named)
 async def test_a_lost_response_is_never_a_refusal(
     hostile: HostileServer, make_client: MakeClient, tmp_path: Path, fault: Fault
 ) -> None:
@@ -75,7 +95,7 @@ async def test_a_lost_response_is_never_a_refusal(
     assert len(hostile.ledger) == hostile.count(Step.START) == 1
 
 
-@pytest.mark.parametrize("fault", UNKNOWN, ids=named)
+@pytest.mark.parametrize("fault", [*UNKNOWN, *NAMED], ids=named)
 async def test_what_cannot_be_found_stays_unknown(
     hostile: HostileServer, make_client: MakeClient, tmp_path: Path, fault: Fault
 ) -> None:

@@ -279,7 +279,7 @@ def test_the_blocking_client(tmp_path: Path) -> None:
         assert outcome.ok
         assert echo.retry(failed.ids[0]).wait().outputs
         assert a2e.kind("dubbing") is a2e.dubbing
-        assert len(list(a2e.unfinished())) == 3
+        assert len(list(a2e.unfinished())) == 4
 
 
 def test_kinds_is_a_list_or_a_path() -> None:

@@ -9,7 +9,7 @@ raises an `A2EError`.
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -234,13 +234,17 @@ def _decode_value(context: _ResponseContext, value: Any, trace_header: str | Non
     return ApiResponse(data, code, _redacted_message(message), trace, context.http_status)
 
 
-def _record_id_in(value: Mapping[str, Any]) -> str | None:
-    """Return the id of a record in a response body, also of one that reports a failure."""
-    data = value.get("data")
-    for part in (value, *(data if is_list(data) else (data,))):
-        if is_mapping(part) and isinstance(id := part.get("_id"), str) and _RECORD_ID.fullmatch(id):
+def _record_id_in(value: Any) -> str | None:
+    """Return the id of a record in a response body, also of one that reports a failure.
+
+    Looks where successful responses have their records: in ``data`` and in lists.
+    """
+    parts: Iterable[Any] = value if is_list(value) else ()
+    if is_mapping(value):
+        if isinstance(id := value.get("_id"), str) and _RECORD_ID.fullmatch(id):
             return id
-    return None
+        parts = (part for name, part in value.items() if name == "data" or is_list(part))
+    return next(filter(None, map(_record_id_in, parts)), None)
 
 
 def _decode(body: bytes, loads: Callable[[bytes], Any]) -> Any:

@@ -346,10 +346,23 @@ class JournalRecorder:
 
     # -- paid calls without a task -----------------------------------------------------------
 
-    async def record_found_task(self, task: "Task[Any]", recovery: Recovery) -> None:
-        """Record a task that a paid call or a search has found, unless it is recorded already."""
-        if await self.claimed_ids(task.kind, task.ids):
-            return
+    async def record_found_task(self, task: "Task[Any]", recovery: Recovery) -> bool:
+        """Record a task that a paid call has started or restarted; return whether it is new.
+
+        The entry of a task that failed before is open again: there will be a result to save.
+        """
+        entry = await self._find_entry(task.kind.name, task.ids[0])
+        if entry is not None:
+            if entry.succeeded is False:
+                await self._advance_or_log(
+                    entry.key,
+                    State.FINISHED,
+                    succeeded=None,
+                    failure=None,
+                    outputs=None,
+                    closed_by=None,
+                )
+            return False
         made = Entry(
             key=generate_key("auto"),
             kind=task.kind.name,
@@ -367,6 +380,7 @@ class JournalRecorder:
         except JournalError:
             self._unwritten.append(made)
             logger.exception("%s could not be written to the journal; retrying later", made.ref)
+        return True
 
     async def record_call_result(
         self, key: str, urls: tuple[str, ...], coins: int | None = None
@@ -500,7 +514,7 @@ class JournalRecorder:
             if entry.account and not entry.missing:
                 await self._advance_or_log(entry.key, entry.state, missing_since=wall_time())
             return
-        if entry.state >= State.FINISHED and not entry.missing:
+        if entry.succeeded is not None and not entry.missing:
             return
         good = record.status is Status.SUCCEEDED
         coins = _known_price(parse_price(record.coins), entry.coins)

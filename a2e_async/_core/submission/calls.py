@@ -233,8 +233,7 @@ class CallExecutor(PaidExecutor["CallAttempt[Any]", Any]):
         request.reservation.commit(call.counted_kind, result.coins if _is_task(result) else None)
         if self._recorder is None or key is None or recovery is None:
             return
-        if _is_task(result):
-            await self._recorder.record_found_task(result, recovery)
+        if _is_task(result) and await self._recorder.record_found_task(result, recovery):
             price = None  # the task has it in an entry of its own
         await self._recorder.record_call_result(key, _urls_of(result), price)
 
