@@ -9,7 +9,6 @@ from itertools import count
 from typing import Any, Protocol
 
 from a2e_async._core.http.request_events import CURRENT_START
-from a2e_async._core.tasks.kind import TaskKind
 from a2e_async._core.tasks.task import Task
 from a2e_async.events import (
     Accepted,
@@ -33,9 +32,6 @@ class NumberedStart(Protocol):
 
     event_number: int | None
 
-    @property
-    def kind(self) -> TaskKind[..., Any]: ...
-
 
 class EventEmitter:
     """Emits the events of one client's starts and tasks. ``emit`` never raises."""
@@ -46,12 +42,12 @@ class EventEmitter:
 
     # -- a start -----------------------------------------------------------------------------
 
-    def start_requested(self, attempt: NumberedStart, context: Context) -> None:
+    def start_requested(self, attempt: NumberedStart, kind: str, context: Context) -> None:
         """A start was requested; ``context`` is the context that its asyncio task runs in."""
         attempt.event_number = next(self._start_numbers)
         # Requests that are made in this context then carry the number of the start.
         context.run(CURRENT_START.set, attempt.event_number)
-        self.emit(StartRequested(start=attempt.event_number, kind=attempt.kind.name))
+        self.emit(StartRequested(start=attempt.event_number, kind=kind))
 
     def start_accepted(
         self, attempt: NumberedStart, task: Task[Any], *, claimed: bool, found: bool
@@ -79,11 +75,11 @@ class EventEmitter:
         """The outcome of a start, or of another paid call, is unknown."""
         self.emit(StartLost(recovery=recovery, start=start))
 
-    def not_started(self, attempt: NumberedStart, error: BaseException | None) -> None:
+    def not_started(self, attempt: NumberedStart, kind: str, error: BaseException | None) -> None:
         """A start ended without a task; ``error`` is None if it was withdrawn."""
         if attempt.event_number is not None:
             name = None if error is None else type(error).__name__
-            self.emit(NotStarted(start=attempt.event_number, kind=attempt.kind.name, error=name))
+            self.emit(NotStarted(start=attempt.event_number, kind=kind, error=name))
 
     # -- a task ------------------------------------------------------------------------------
 

@@ -312,7 +312,7 @@ async def test_unexpected_fault_after_sending(
         raise ZeroDivisionError("a bug")
 
     with monkeypatch.context() as patch:
-        patch.setattr("a2e_async._core.submission.executor.read_record", broken)
+        patch.setattr("a2e_async._core.tasks.parsing.read_record", broken)
         task = await a2e.dubbing.start(**DUB, key="k")
     assert task.ids == paid(sandbox)[0].ids
     assert (await a2e.dubbing.start(**DUB, key="k")) is task

@@ -68,7 +68,7 @@ async def test_a_list_that_lags_shows_the_rest_later(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The start returns the known tasks; the others are unclaimed once they are found."""
-    monkeypatch.setattr("a2e_async._core.submission.executor.SHORT_SCAN_DELAYS", (0.0,))
+    monkeypatch.setattr("a2e_async._core.submission.remaining_tasks.SHORT_SCAN_DELAYS", (0.0,))
     monkeypatch.setattr("a2e_async._core.submission.recovery_search.SCAN_DELAYS", SCAN_DELAYS)
     hostile.behaviour.list_lag = 0.3
     hostile.faults.add(Step.START, Fault.fewer_records())
@@ -444,7 +444,7 @@ async def test_a_budget_counts_more_than_its_estimate(
     hostile: HostileServer, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch, lag: float
 ) -> None:
     """Where no price is known before, each task counts at the price that the service names."""
-    monkeypatch.setattr("a2e_async._core.submission.executor.SHORT_SCAN_DELAYS", (0.0,))
+    monkeypatch.setattr("a2e_async._core.submission.remaining_tasks.SHORT_SCAN_DELAYS", (0.0,))
     monkeypatch.setattr("a2e_async._core.submission.recovery_search.SCAN_DELAYS", SCAN_DELAYS)
     hostile.behaviour.list_lag = lag
     hostile.faults.add(Step.START, Fault.fewer_records())
@@ -464,7 +464,7 @@ async def test_a_cap_counts_tasks_that_are_not_named(
     hostile: HostileServer, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch, found: bool
 ) -> None:
     """Each ordered task counts in ``max_unfinished`` until it has ended or its search is over."""
-    monkeypatch.setattr("a2e_async._core.submission.executor.SHORT_SCAN_DELAYS", (0.0,))
+    monkeypatch.setattr("a2e_async._core.submission.remaining_tasks.SHORT_SCAN_DELAYS", (0.0,))
     monkeypatch.setattr("a2e_async._core.submission.recovery_search.SCAN_DELAYS", (0.5, 0.2))
     hostile.behaviour.list_lag = 0.3 if found else 600
     hostile.behaviour.duration = 1.0 if found else 600
@@ -489,7 +489,7 @@ async def test_a_cap_counts_tasks_that_are_not_named(
 
 async def unquoted(_: StartExecutor, attempt: StartAttempt) -> tuple[list[Any], bool]:
     """Return the price of a start that cannot be quoted."""
-    return [(attempt.kind.name, None)], True
+    return [(attempt.spec.kind.name, None)], True
 
 
 @pytest.mark.parametrize("command", ["start", "run", "batch"])
@@ -508,7 +508,7 @@ async def test_the_command_line_names_what_was_left_out(
     monkeypatch.setenv("A2E_BASE_URL", hostile.base_url)
     monkeypatch.chdir(tmp_path)
     if found:
-        monkeypatch.setattr("a2e_async._core.submission.executor.SHORT_SCAN_DELAYS", (0.0,))
+        monkeypatch.setattr("a2e_async._core.submission.remaining_tasks.SHORT_SCAN_DELAYS", (0.0,))
         monkeypatch.setattr("a2e_async._core.submission.recovery_search.SCAN_DELAYS", (0.4, 0.5))
         hostile.behaviour.list_lag = 0.3
     else:

@@ -24,7 +24,7 @@ from a2e_async._core.journal.protocol import (
 from a2e_async._core.journal.recorder import JournalRecorder, recovery_from_entry
 from a2e_async._core.journal.rules import MAX_TIME_IN_FLIGHT
 from a2e_async._core.schema.inputs import TaskInput
-from a2e_async._core.submission.attempt import StartAttempt
+from a2e_async._core.submission.attempt import StartAttempt, StartSpec
 from a2e_async._core.submission.budget import Reservation
 from a2e_async._core.submission.calls import CallAttempt, ChargedCall
 from a2e_async.errors import JournalError, KeyConflict
@@ -113,9 +113,18 @@ def recovery(**values: Any) -> Recovery:
 
 
 def start_attempt(key: str | None = "k", **values: Any) -> StartAttempt:
-    given: dict[str, Any] = {"kind": DUBBING, "inputs": TaskInput(meta={"a": 1}), "media": {}}
-    given |= {"digest": "d", "name": "n", "mark": "m", "services": None, "timeout": 1.0}
-    return StartAttempt(**{**given, "key": key, **values})
+    fixed: dict[str, Any] = {"kind": DUBBING, "inputs": TaskInput(meta={"a": 1}), "media": {}}
+    fixed |= {"digest": "d", "services": None}
+    spec = StartSpec(**{name: values.pop(name, value) for name, value in fixed.items()})
+    given: dict[str, Any] = {"name": "n", "mark": "m", "timeout": 1.0, "key": key}
+    return StartAttempt(spec=spec, **{**given, **values})
+
+
+async def take_over(recorder: JournalRecorder, start: StartAttempt) -> None:
+    """Take over the start that an earlier process has sent."""
+    entry = await recorder.reserve_key(start)
+    assert entry is not None
+    start.continue_from(entry)
 
 
 def held(coins: int) -> Reservation:
@@ -258,13 +267,14 @@ async def test_a_start_whose_process_died_is_searched_for(clients: Clients) -> N
     other, _ = clients.recorder()
     budget = Budget(100)
     start = start_attempt(name=None, mark="other", reservation=Reservation((budget,)))
-    assert await other.reserve_key(start) is None
+    await take_over(other, start)
+    assert start.sent
     assert start.recovery == recovery(path=DUBBING.start.path, expected=1)
     assert (start.name, start.mark, start.webhook_id, start.key_acquired) == ("n", "m", "h", True)
     assert budget.reserved == 7
     start.reservation.retain("k")
     again = start_attempt(reservation=held(4))
-    await other.reserve_key(again)
+    await take_over(other, again)
     assert again.reservation.price == 4
 
 
@@ -275,7 +285,7 @@ async def test_what_a_budget_holds_for_a_key_stands_for_its_start(clients: Clien
     other, _ = clients.recorder()
     budget = Budget(100)
     budget.retain(budget.reserve("dubbing", 4), "k", "dubbing")
-    await other.reserve_key(start_attempt(reservation=Reservation((budget,))))
+    await take_over(other, start_attempt(reservation=Reservation((budget,))))
     assert budget.reserved == 4
 
 
@@ -286,7 +296,7 @@ async def test_a_start_that_was_not_sent_is_begun_again(clients: Clients) -> Non
     del clients.world.leases[journal.owner]
     other, _ = clients.recorder()
     start = start_attempt(name="mine", mark="other", reservation=Reservation((Budget(100),)))
-    await other.reserve_key(start)
+    assert await other.reserve_key(start) is None
     assert (start.key_acquired, start.recovery, start.name, start.mark) == (
         True,
         None,
@@ -340,7 +350,10 @@ async def test_a_start_that_a_living_process_gave_up_is_searched_for(
     assert waiting.done() is foreign
     assert start.owned_by_other_client is foreign
     assert not start.key_acquired
-    assert (start.recovery is not None) is foreign
+    if foreign:
+        entry = waiting.result()
+        assert entry is not None
+        assert entry.state is State.INTENT
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
     start.recovery = recovery(lost_at=NOW)
@@ -361,8 +374,9 @@ async def test_a_process_that_dies_without_a_word_is_noticed(
     waiting = asyncio.create_task(other.reserve_key(start))
     await asyncio.sleep(0)
     del clients.world.leases[journal.owner]
-    assert await asyncio.wait_for(waiting, LONGEST) is None
-    assert start.recovery is not None
+    entry = await asyncio.wait_for(waiting, LONGEST)
+    assert entry is not None
+    assert entry.state is State.INTENT
 
 
 # -- an intent -----------------------------------------------------------------------------------

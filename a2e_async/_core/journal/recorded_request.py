@@ -7,14 +7,6 @@ from a2e_async._core.tasks.kind import TaskKind
 from a2e_async.models import Recovery
 
 
-class RecordedReservation(Protocol):
-    """What the budgets of a request have reserved for it, see `Reservation`."""
-
-    def __bool__(self) -> bool: ...
-
-    def reserve_unknown(self, coins: int, key: str) -> None: ...
-
-
 class RecordedRequest(Protocol):
     """The part of a paid request that the journal is about; `PaidRequest` describes the fields."""
 
@@ -22,7 +14,9 @@ class RecordedRequest(Protocol):
     key_acquired: bool
     owned_by_other_client: bool
     key_generated: bool
-    recovery: Recovery | None
+
+    @property
+    def recovery(self) -> Recovery | None: ...
 
     @property
     def sent(self) -> bool: ...
@@ -30,20 +24,21 @@ class RecordedRequest(Protocol):
     def entry(self, state: State, ids: tuple[str, ...] = (), coins: int | None = None) -> Entry: ...
 
 
-class RecordedStart(RecordedRequest, Protocol):
-    """The part of a start that the journal is about; `StartAttempt` describes the fields."""
-
-    kind: TaskKind[..., Any]
-    digest: str
-    name: str | None
-    mark: str | None
-    webhook_id: str | None
+class RecordedSpec(Protocol):
+    """The part of what a start is that the journal is about, see `StartSpec`."""
 
     @property
-    def reservation(self) -> RecordedReservation: ...
+    def kind(self) -> TaskKind[..., Any]: ...
 
     @property
-    def reservation_key(self) -> str | None: ...
+    def digest(self) -> str: ...
 
     @property
     def needs_no_upload(self) -> bool: ...
+
+
+class RecordedStart(RecordedRequest, Protocol):
+    """The part of a start that the journal is about; `StartAttempt` describes the fields."""
+
+    @property
+    def spec(self) -> RecordedSpec: ...

@@ -203,11 +203,11 @@ class JournalRecorder:
     async def reserve_key(
         self, attempt: RecordedStart, *, check_first: bool = True
     ) -> Entry | None:
-        """Reserve a start's key; return the entry if the key already has a task.
+        """Reserve a start's key; return its entry if it has a task, or was sent already.
 
-        ``attempt.recovery`` is set if an earlier process died while it sent this start, or if
-        another process owns the key and has lost the response. While another process waits for
-        its response, this method waits, too.
+        It was sent if an earlier process died while it sent this start, or if another process owns
+        the key and has lost the response. While another process waits for its response, this
+        method waits, too.
 
         If no upload has to be paid first, a free key is not reserved here: `record_intent` does
         both in one durable write. Without ``check_first`` such a key is not even read here.
@@ -217,18 +217,18 @@ class JournalRecorder:
         if attempt.key is None:
             attempt.key, attempt.key_generated = generate_key("auto"), True
         if attempt.key_generated:
-            if not attempt.needs_no_upload:
+            if not attempt.spec.needs_no_upload:
                 await self.journal.open()  # fail before an upload is paid for
             return None
         attempt.key_acquired = attempt.owned_by_other_client = False
-        if attempt.needs_no_upload and (
+        if attempt.spec.needs_no_upload and (
             not check_first or await self.journal.get(attempt.key) is None
         ):
             return None
         while True:
             result = await self.journal.begin(attempt.entry(State.RESERVED))
             entry = result.entry
-            if (entry.kind, entry.digest) != (attempt.kind.name, attempt.digest):
+            if (entry.kind, entry.digest) != (attempt.spec.kind.name, attempt.spec.digest):
                 raise key_conflict(attempt.key, entry.ref)
             if entry.state >= State.ACCEPTED:
                 if not entry.ids:
@@ -242,15 +242,7 @@ class JournalRecorder:
             attempt.owned_by_other_client = not result.is_owner and _no_response_possible(entry)
             if result.is_owner or attempt.owned_by_other_client:
                 attempt.key_acquired = result.is_owner
-                if entry.state is State.INTENT:
-                    attempt.recovery = recovery_from_entry(entry)
-                    if entry.reserved is not None and not attempt.reservation:
-                        attempt.reservation.reserve_unknown(
-                            entry.reserved, attempt.reservation_key or ""
-                        )
-                    attempt.name, attempt.mark = entry.name, entry.mark
-                    attempt.webhook_id = entry.hook
-                return None
+                return entry if entry.state is State.INTENT else None
             await self._wait_for_change(entry)
 
     async def record_accepted(
@@ -264,7 +256,7 @@ class JournalRecorder:
         if attempt.key is None:
             return ids  # a recover() of a start that is not in this journal
         # A task that cannot be polled will never get any further than this.
-        pollable = attempt.kind.pollable
+        pollable = attempt.spec.kind.pollable
         entry = attempt.entry(State.ACCEPTED if pollable else State.SAVED, ids, coins)
         if not pollable:
             entry = evolve(entry, closed_by=ClosedBy.NO_FILES)
@@ -274,7 +266,7 @@ class JournalRecorder:
             self._unwritten.append(entry)
             logger.exception(
                 "%s is paid but could not be written to the journal; retrying later",
-                attempt.kind.ref(ids),
+                attempt.spec.kind.ref(ids),
             )
             return ids
         except BaseException:  # the client is closing: the write may not have happened
@@ -283,7 +275,7 @@ class JournalRecorder:
         own_ids = tuple(id for id in ids if id in written.ids)
         if len(own_ids) < len(ids):
             others_ids = tuple(id for id in ids if id not in written.ids)
-            logger.error("%s already belongs to another start", attempt.kind.ref(others_ids))
+            logger.error("%s already belongs to another start", attempt.spec.kind.ref(others_ids))
         return own_ids
 
     async def _write_accepted(self, entry: Entry) -> Entry:
@@ -400,7 +392,7 @@ class JournalRecorder:
         """Set the key of an attempt that searches by its recovery, if the journal has its entry."""
         recovery = attempt.recovery
         assert recovery is not None  # noqa: S101  # a search is always for a recovery
-        for key, other_recovery in await self.unresolved_starts(attempt.kind):
+        for key, other_recovery in await self.unresolved_starts(attempt.spec.kind):
             if is_same_start(other_recovery, recovery):
                 entry = await self.journal.get(key)
                 if entry is not None:

@@ -91,9 +91,9 @@ class AdmissionControl:
             return  # a second submission keeps the slot of the first
         if self._closed:
             raise closed_before_sent_error("start")
-        tenant = attempt.services.tenant
-        task_count = attempt.kind.task_count(attempt.inputs)
-        attempt.slot = slot = self._new_slot(tenant, attempt.kind, task_count)
+        tenant = attempt.spec.services.tenant
+        task_count = attempt.spec.task_count
+        attempt.slot = slot = self._new_slot(tenant, attempt.spec.kind, task_count)
         if self._fair_queue.enqueue(slot):
             return
         try:
@@ -119,7 +119,7 @@ class AdmissionControl:
         """
         slot, attempt.slot = attempt.slot, None
         if slot is None:
-            self.occupy_by_existing(attempt.services.tenant, task)
+            self.occupy_by_existing(attempt.spec.services.tenant, task)
             return
         if slot.counts_toward_cap and task.kind.pollable and missing_count:
             slot.missing_count = missing_count

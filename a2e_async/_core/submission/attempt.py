@@ -7,22 +7,24 @@ import secrets
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from attrs import define, field
+from attrs import define, evolve, field, frozen
 
 from a2e_async._core.clock import utc_now
 from a2e_async._core.journal.protocol import Entry, State
+from a2e_async._core.journal.recorder import recovery_from_entry
 from a2e_async._core.redact import stable_url
 from a2e_async._core.schema.inputs import TaskInput, is_url
 from a2e_async._core.submission.fair_queue import QueuedStart
 from a2e_async._core.submission.paid_request import PaidRequest
 from a2e_async._core.submission.recovery_match import body_digests
 from a2e_async._core.tasks.kind import TaskKind
+from a2e_async._core.tasks.task import Task
 from a2e_async.errors import InvalidInput
-from a2e_async.models import Recovery
+from a2e_async.models import Record, Recovery
 
 if TYPE_CHECKING:
     from a2e_async._core.files.upload import LocalUpload
-    from a2e_async._core.tasks.task import Task, TaskServices
+    from a2e_async._core.tasks.task import TaskServices
 
 _ALPHABET: Final = "0123456789abcdefghijklmnopqrstuv"
 _BIT_OFFSETS: Final = range(0, 100, 5)
@@ -51,22 +53,46 @@ class Slot(QueuedStart):
     stop_polling: Callable[[], object] | None = None
 
 
-@define(eq=False, kw_only=True, repr=False)
-class StartAttempt(PaidRequest["Task[Any]"]):
-    """A start of a task in progress.
-
-    Created by the `StartRegistry` for a user's start, or for a search; see `PaidRequest`.
-    """
+@frozen(eq=False, kw_only=True, repr=False)
+class StartSpec:
+    """What a start is: all of it is checked before anything is charged, and nothing changes."""
 
     kind: TaskKind[..., Any]
     inputs: TaskInput
     media: PreparedMedia
     digest: str
-    name: str | None
-    mark: str | None
     services: "TaskServices"
     search_only: bool = False
     """Its task is searched for; it is never submitted."""
+
+    @property
+    def task_count(self) -> int:
+        """How many tasks it makes at the service."""
+        return self.kind.task_count(self.inputs)
+
+    @property
+    def needs_no_upload(self) -> bool:
+        """Whether it can be sent without uploading (and paying for) a file."""
+        return all(isinstance(item, str) for item in self.media.values())
+
+    def without_media(self) -> "StartSpec":
+        """Return it without what may be large."""
+        inputs = TaskInput(meta=self.inputs.meta, key=self.inputs.key)
+        return evolve(self, media={}, inputs=inputs)
+
+
+@define(eq=False, kw_only=True, repr=False)
+class StartAttempt(PaidRequest["Task[Any]"]):
+    """The state of a start of a task in progress.
+
+    Created by the `StartRegistry` for a user's start, or for a search; see `PaidRequest`.
+    """
+
+    spec: StartSpec
+    name: str | None
+    """The name to send, or under which an earlier run has sent it."""
+    mark: str | None
+    """The part of the name that no other start has."""
     webhook_id: str | None = None
     """Identifies the start in its webhook token; None if it requests no webhook."""
     anonymous_id: object = field(factory=object)
@@ -83,14 +109,13 @@ class StartAttempt(PaidRequest["Task[Any]"]):
     """The slot that counts tasks which its response left out, while they are searched for."""
 
     def __repr__(self) -> str:
-        return (
-            f"<StartAttempt of {self.kind.name}, key {self.key!r}{', sent' if self.sent else ''}>"
-        )
+        sent = ", sent" if self.sent else ""
+        return f"<StartAttempt of {self.spec.kind.name}, key {self.key!r}{sent}>"
 
     @property
     def is_shared(self) -> bool:
         """Whether it has a key of the user's, with which other callers may join it."""
-        return self.inputs.key is not None
+        return self.spec.inputs.key is not None
 
     @property
     def reservation_key(self) -> str | None:
@@ -105,52 +130,69 @@ class StartAttempt(PaidRequest["Task[Any]"]):
         """Identifies the start among all starts of the client: its key, if it has one."""
         return self.anonymous_id if self.key is None else self.key
 
+    def continue_from(self, entry: Entry) -> None:
+        """Take over a start that an earlier run sent, and whose response was lost."""
+        self.recovery = recovery_from_entry(entry)
+        self.sent_earlier = True  # search for it, never withdraw it
+        self.name, self.mark, self.webhook_id = entry.name, entry.mark, entry.hook
+        if entry.reserved is not None and not self.reservation:
+            self.reservation.reserve_unknown(entry.reserved, entry.key)
+
     def describe(self, body: Mapping[str, Any]) -> Recovery:
         """Return what identifies this start in a list, in case the response is lost."""
+        spec = self.spec
         return Recovery(
-            kind=self.kind.name,
-            path=self.kind.start.path,
+            kind=spec.kind.name,
+            path=spec.kind.start.path,
             name=self.name,
             mark=self.mark,
-            digest=self.digest,
+            digest=spec.digest,
             sent_at=utc_now(),
-            expected=self.kind.task_count(self.inputs),
+            expected=spec.task_count,
             echo=body_digests(body),
         )
 
     def entry(self, state: State, ids: tuple[str, ...] = (), coins: int | None = None) -> Entry:
         """Return its journal entry in this state, with the ids of its tasks and their price."""
         assert self.key is not None  # noqa: S101  # set by the recorder's reserve_key()
-        recovery = self.recovery
+        spec, recovery = self.spec, self.recovery
         return Entry(
             key=self.key,
-            kind=self.kind.name,
-            digest=self.digest,
+            kind=spec.kind.name,
+            digest=spec.digest,
             state=state,
-            path=self.kind.start.path,
+            path=spec.kind.start.path,
             name=self.name,
             mark=self.mark,
             echo={} if recovery is None else dict(recovery.echo),
-            expected=self.kind.task_count(self.inputs),
+            expected=spec.task_count,
             sent_at=None if recovery is None else recovery.sent_at.timestamp(),
             ids=ids,
             coins=coins,
             reserved=self.reservation.price,
             uploads=self.upload_coins,
-            meta=self.inputs.meta,
+            meta=spec.inputs.meta,
             own_key=self.key_generated,
             hook=self.webhook_id,
         )
 
+    def make_task(self, ids: tuple[str, ...], records: tuple[Record, ...]) -> Task[Any]:
+        """Return the handle of its tasks, whose records were read just now."""
+        spec = self.spec
+        return Task(
+            spec.services,
+            spec.kind,
+            ids,
+            records=records,
+            now=asyncio.get_running_loop().time(),
+            meta=spec.inputs.meta,
+            key=spec.inputs.key,
+            webhook_id=self.webhook_id,
+        )
+
     def drop_inputs(self) -> None:
         """Drop the media, which may be large: nothing will be sent any more."""
-        self.media = {}
-        self.inputs = TaskInput(meta=self.inputs.meta, key=self.inputs.key)
-
-    @property
-    def needs_no_upload(self) -> bool:
-        """Whether the start can be sent without uploading (and paying for) a file."""
-        return all(isinstance(item, str) for item in self.media.values())
+        self.spec = self.spec.without_media()
 
 
 def _reservation_key_of(recovery: Recovery) -> str:

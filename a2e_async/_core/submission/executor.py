@@ -2,8 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextvars import Context
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -12,7 +11,6 @@ from attrs import evolve
 from a2e_async._core.clock import utc_now
 from a2e_async._core.http.rate_limit import Priority
 from a2e_async._core.http.retry import RetrySafety
-from a2e_async._core.journal.keys import remaining_tasks_key, start_key_of_remaining_tasks
 from a2e_async._core.journal.protocol import UPLOAD, Entry, LeaseLost, State
 from a2e_async._core.journal.recorder import recovery_from_entry
 from a2e_async._core.schema.inputs import MediaInput
@@ -25,27 +23,29 @@ from a2e_async._core.submission.quotes import (
 )
 from a2e_async._core.submission.recovery_match import (
     MIN_AGE_FOR_RESEND,
-    SHORT_SCAN_DELAYS,
     RawRecord,
     SearchResult,
-    has_mark,
     seconds_until_absence_counts,
     without_other_starts,
 )
 from a2e_async._core.submission.recovery_search import (
     KnownTaskIds,
     RecoverySearch,
-    list_endpoints,
     unknown_start_error,
 )
-from a2e_async._core.submission.unclaimed import UnclaimedStarts
+from a2e_async._core.submission.remaining_tasks import RemainingTasks, recovery_of_remaining
 from a2e_async._core.tasks.kind import TaskKind
-from a2e_async._core.tasks.parsing import StartRefusal, read_id, read_record, read_start_response
-from a2e_async._core.tasks.task import Task, TaskServices
+from a2e_async._core.tasks.parsing import (
+    StartRefusal,
+    read_id,
+    read_start_records,
+    read_start_response,
+)
+from a2e_async._core.tasks.task import Task
 from a2e_async._core.typeguards import parse_price
 from a2e_async._core.webhooks.tokens import WebhookTarget
 from a2e_async.errors import BudgetExceeded, InvalidRequest, StartOutcomeUnknown
-from a2e_async.models import MediaType, Record, Recovery
+from a2e_async.models import MediaType, Recovery
 
 if TYPE_CHECKING:
     from a2e_async._core.event_emitter import EventEmitter
@@ -79,8 +79,7 @@ class MediaUploader(Protocol):
 class StartExecutor(PaidExecutor[StartAttempt, Task[Any]]):
     """Submits the starts of one client, and searches for those whose response was lost.
 
-    ``resend``: submit again once the absence of the task is proved. ``unclaimed`` keeps tasks
-    that no caller gets.
+    ``resend``: submit again once the absence of the task is proved.
 
     Created by the `StartRegistry`, with which it lives; changed on the client's event loop only.
     """
@@ -99,15 +98,11 @@ class StartExecutor(PaidExecutor[StartAttempt, Task[Any]]):
         fetch_price: FetchPrice | None,
         budget_queue: "BudgetQueue",
         emitter: "EventEmitter | None",
-        unclaimed: UnclaimedStarts,
+        remaining_tasks: RemainingTasks,
         output_source: "OutputSource | None",
     ) -> None:
         super().__init__(session, recorder)
         self._output_source = output_source
-        self.remaining_searches: set[object] = set()
-        """The ids of running searches for tasks that a start response left out."""
-        self.background_searches: set[asyncio.Task[None]] = set()
-        """Those searches that continue after their start has returned."""
         self._media_uploader = media_uploader
         self._recovery_search = recovery_search
         self._known_tasks = known_tasks
@@ -117,7 +112,7 @@ class StartExecutor(PaidExecutor[StartAttempt, Task[Any]]):
         self._fetch_price = fetch_price
         self._budget_queue = budget_queue
         self._emitter = emitter
-        self._unclaimed = unclaimed
+        self._remaining_tasks = remaining_tasks
 
     async def run(self, attempt: StartAttempt) -> Task[Any]:
         """Return the task of a start: from its journal entry, by a search, or newly started.
@@ -131,10 +126,10 @@ class StartExecutor(PaidExecutor[StartAttempt, Task[Any]]):
                 entry = None
                 if self._recorder is not None:
                     entry = await self._recorder.reserve_key(attempt, check_first=check_key)
-                if entry is not None:
+                if entry is not None and entry.state >= State.ACCEPTED:
                     return await self._take_task_of(attempt, entry)
-                if attempt.recovery is not None:
-                    attempt.sent_earlier = True  # search for it, never withdraw it
+                if entry is not None:
+                    attempt.continue_from(entry)
                     reason = "its process ended before the response arrived"
                     return await self._recover(attempt, reason)
                 return await self.submit(attempt)
@@ -166,8 +161,8 @@ class StartExecutor(PaidExecutor[StartAttempt, Task[Any]]):
         attempt.reservation.count_existing(entry.key, entry.cost, entry.ref)
         if entry.open:  # a closed entry has a separate one for remaining tasks
             recovery = recovery_from_entry(entry)
-            rest = self._recovery_of_remaining(attempt.kind, recovery, entry.ids)
-            await self._search_remaining_later(attempt, rest)
+            rest = recovery_of_remaining(attempt.spec.kind, recovery, entry.ids)
+            await self._remaining_tasks.find_later(attempt, rest)
         return self._task_from_entry(attempt, entry)
 
     async def find_lost_start(self, attempt: StartAttempt) -> Task[Any]:
@@ -175,8 +170,10 @@ class StartExecutor(PaidExecutor[StartAttempt, Task[Any]]):
         attempt.sent_earlier = True
         recovery = attempt.recovery
         assert recovery is not None  # noqa: S101  # a search is always for a recovery
-        self._known_tasks.mark_lost(attempt.kind, recovery, attempt.start_id)
-        result = await self._search_lists(attempt, recovery)
+        self._known_tasks.mark_lost(recovery, attempt.start_id)
+        result = await self._recovery_search.find_by_mark(
+            attempt.spec.kind, recovery, attempt.start_id
+        )
         if not result.is_certain:
             raise self._unknown_start_error(attempt, recovery, "it was not found", result)
         return await self._handle_accepted(attempt, result.records, was_lost=True)
@@ -198,7 +195,7 @@ class StartExecutor(PaidExecutor[StartAttempt, Task[Any]]):
             try:
                 body = await self._build_body(request)
                 if not final:
-                    prices, final = await self._price_after_uploads(request, body), True
+                    prices, final = await self._quote(request.spec.kind, body), True
                     request.reservation.reserve(*prices)
             except BudgetExceeded:
                 # No room for an upload, or the final price is higher: wait for the budget, this
@@ -214,7 +211,7 @@ class StartExecutor(PaidExecutor[StartAttempt, Task[Any]]):
     async def _reserve_prices(
         self, attempt: StartAttempt, get_prices: "Callable[[], Sequence[PricedCall]]"
     ) -> None:
-        caller = attempt.services.tenant
+        caller = attempt.spec.services.tenant
         await self._budget_queue.reserve(
             attempt.reservation, get_prices, max_wait=None if caller is None else caller.max_wait
         )
@@ -225,20 +222,20 @@ class StartExecutor(PaidExecutor[StartAttempt, Task[Any]]):
         """Return the prices to reserve for a start and for its uploads that are left."""
         charged_digests = {
             item.digest
-            for item in attempt.media.values()
+            for item in attempt.spec.media.values()
             if not isinstance(item, str) and self._media_uploader.is_upload_charged(item)
         }
         return [*prices, *((UPLOAD, None) for _ in charged_digests)]
 
     async def _build_body(self, attempt: StartAttempt) -> dict[str, Any]:
         """Upload local files and return the request body."""
-        kind = attempt.kind
+        kind = attempt.spec.kind
         urls: dict[tuple[str, int | None], str] = {}
-        local = [item for item in attempt.media.values() if not isinstance(item, str)]
+        local = [item for item in attempt.spec.media.values() if not isinstance(item, str)]
         if len(local) > 1:  # do not pay for the first upload if the second file has gone
             await self._media_uploader.check_unchanged(*local)
         # Sequential: a start rarely has two files, and all starts share the connections.
-        for input_key, item in attempt.media.items():
+        for input_key, item in attempt.spec.media.items():
             if isinstance(item, str):
                 urls[input_key] = item
                 continue
@@ -246,7 +243,7 @@ class StartExecutor(PaidExecutor[StartAttempt, Task[Any]]):
                 item, attempt.reservation
             )
             attempt.upload_coins += coins
-        body = kind.request_body(attempt.inputs, urls)
+        body = kind.request_body(attempt.spec.inputs, urls)
         if kind.name_field and attempt.name:
             body[kind.name_field] = attempt.name
         return body
@@ -257,34 +254,26 @@ class StartExecutor(PaidExecutor[StartAttempt, Task[Any]]):
         They are not final if the service refuses to quote without the files' URLs, or if the
         price may depend on the duration of a local file.
         """
+        spec = attempt.spec
         if not attempt.reservation.budgets:
             return [], True
         if attempt.reservation:  # still reserved from an earlier submission of this attempt
-            return [(attempt.kind.name, attempt.reservation.price)], True
-        quote = None
+            return [(spec.kind.name, attempt.reservation.price)], True
         try:
-            if self._fetch_price:
-                path = attempt.kind.start.path
-                quote = await self._fetch_price(
-                    path, body_before_upload(attempt.kind, attempt.inputs)
-                )
+            prices = await self._quote(spec.kind, body_before_upload(spec.kind, spec.inputs))
         except InvalidRequest:
-            if attempt.needs_no_upload:
+            if spec.needs_no_upload:
                 raise
             return [], False
-        return [(attempt.kind.name, quote)], not price_may_depend_on_duration(attempt.inputs)
+        return prices, not price_may_depend_on_duration(spec.inputs)
 
-    async def _price_after_uploads(
-        self, attempt: StartAttempt, body: Mapping[str, Any]
-    ) -> "list[PricedCall]":
-        """Return the price to reserve, now that the service can read the media."""
-        quoted = (
-            await self._fetch_price(attempt.kind.start.path, body) if self._fetch_price else None
-        )
-        return [(attempt.kind.name, quoted)]
+    async def _quote(self, kind: TaskKind[..., Any], body: Mapping[str, Any]) -> "list[PricedCall]":
+        """Return the price to reserve for a start with this body."""
+        quoted = await self._fetch_price(kind.start.path, body) if self._fetch_price else None
+        return [(kind.name, quoted)]
 
     def _new_call(self, request: StartAttempt, body: Mapping[str, Any]) -> "ApiCall":
-        start, webhook_id = request.kind.start, request.webhook_id
+        start, webhook_id = request.spec.kind.start, request.webhook_id
         if self._webhook is not None and webhook_id:
             body = {**body, **self._webhook.inputs(webhook_id)}
         return self._session.new_call(
@@ -298,7 +287,7 @@ class StartExecutor(PaidExecutor[StartAttempt, Task[Any]]):
 
     def _on_turn(self, request: StartAttempt) -> None:
         assert request.recovery is not None  # noqa: S101  # set at the beginning of the turn
-        self._known_tasks.mark_sent(request.kind, request.recovery, request.start_id)
+        self._known_tasks.mark_sent(request.recovery, request.start_id)
         self._admission.mark_sent(request)
 
     def _on_not_accepted(self, request: StartAttempt) -> None:
@@ -309,7 +298,7 @@ class StartExecutor(PaidExecutor[StartAttempt, Task[Any]]):
         await super()._discard(request)
 
     async def _read(self, request: StartAttempt, response: "ApiResponse") -> Task[Any]:
-        kind, recovery = request.kind, request.recovery
+        kind, recovery = request.spec.kind, request.recovery
         start = read_start_response(kind, response.data)
         if (
             isinstance(start, StartRefusal)
@@ -329,7 +318,7 @@ class StartExecutor(PaidExecutor[StartAttempt, Task[Any]]):
     async def _handle_accepted(
         self, attempt: StartAttempt, records: Sequence[RawRecord], *, was_lost: bool = False
     ) -> Task[Any]:
-        kind = attempt.kind
+        kind = attempt.spec.kind
         named_ids = tuple(dict.fromkeys(id for raw in records if (id := read_id(raw))))
         task = await self._claim_and_record(attempt, named_ids, records)
         if task is None:
@@ -342,10 +331,10 @@ class StartExecutor(PaidExecutor[StartAttempt, Task[Any]]):
                 raise self.report_unknown(attempt, reason)
             return await self._recover(attempt, reason)
         if was_lost:
-            rest = self._recovery_of_remaining(kind, attempt.recovery, task.ids, task.parts)
-            await self._search_remaining_later(attempt, rest)
+            rest = recovery_of_remaining(kind, attempt.recovery, task.ids, task.parts)
+            await self._remaining_tasks.find_later(attempt, rest)
         else:
-            task = await self._find_remaining(attempt, task)
+            attempt.result = task = await self._remaining_tasks.find(attempt, task)
         if self._emitter is not None:
             claimed = attempt.waiter_count > 0
             self._emitter.start_accepted(attempt, task, claimed=claimed, found=was_lost)
@@ -355,7 +344,7 @@ class StartExecutor(PaidExecutor[StartAttempt, Task[Any]]):
         self, attempt: StartAttempt, named_ids: tuple[str, ...], records: Sequence[RawRecord]
     ) -> Task[Any] | None:
         """Claim and journal a start's tasks; return None if all belong to another start."""
-        kind = attempt.kind
+        kind = attempt.spec.kind
         ids = self._known_tasks.claim(kind, named_ids, attempt.start_id)
         if not ids:
             return None
@@ -382,273 +371,29 @@ class StartExecutor(PaidExecutor[StartAttempt, Task[Any]]):
         attempt.prepaid = max(0, reserved - (named or 0))
         return max(reserved, named or 0)
 
-    def _count_remaining(self, attempt: StartAttempt, task: Task[Any]) -> None:
-        """Count found tasks of a start in its budgets, beyond what is counted already."""
-        coins = parse_price(task.coins) or 0
-        covered = min(coins, attempt.prepaid)
-        attempt.prepaid -= covered
-        if coins > covered:
-            for budget in attempt.reservation.budgets:
-                budget.count_task(coins - covered, attempt.kind.ref(task.ids))
-
     def _assign_task(
         self, attempt: StartAttempt, ids: tuple[str, ...], records: Sequence[RawRecord]
     ) -> Task[Any]:
         """Make the handle of a start's tasks and store it as the attempt's result."""
-        task = self._make_task(attempt, ids, self._decode_records(attempt.kind, records))
+        read = read_start_records(attempt.spec.kind, records, self._output_source)
+        task = attempt.make_task(ids, read)
         attempt.result = task
-        rest = self._recovery_of_remaining(attempt.kind, attempt.recovery, ids, task.parts)
+        rest = recovery_of_remaining(attempt.spec.kind, attempt.recovery, ids, task.parts)
         self._admission.occupy(attempt, task, 0 if rest is None else rest.expected)
         return task
-
-    def _make_task(
-        self, attempt: StartAttempt, ids: tuple[str, ...], records: tuple[Record, ...]
-    ) -> Task[Any]:
-        return Task(
-            attempt.services,
-            attempt.kind,
-            ids,
-            records=records,
-            now=asyncio.get_running_loop().time(),
-            meta=attempt.inputs.meta,
-            key=attempt.inputs.key,
-            webhook_id=attempt.webhook_id,
-        )
-
-    # -- responses with fewer tasks than were ordered ------------------------------------------
-
-    async def _find_remaining(self, attempt: StartAttempt, task: Task[Any]) -> Task[Any]:
-        """Search for tasks that the response left out; return the handle of all.
-
-        After two scans without success the search continues in the background; tasks that it
-        finds then are unclaimed.
-        """
-        recovery = self._recovery_of_remaining(attempt.kind, attempt.recovery, task.ids, task.parts)
-        if recovery is None:
-            return task
-        self._known_tasks.mark_lost(attempt.kind, recovery, attempt.start_id)
-        result = await self._recovery_search.find(
-            attempt.kind, recovery, attempt.start_id, delays=SHORT_SCAN_DELAYS
-        )
-        rows = result.records
-        if not result.is_certain:
-            await self._search_remaining_later(attempt, recovery)
-            return task
-        self._known_tasks.mark_resolved(attempt.start_id)
-        ids = tuple(id for raw in rows if (id := read_id(raw)))
-        records = self._decode_records(attempt.kind, rows)
-        remaining = self._make_task(attempt, ids, records)
-        self._admission.occupy_by_existing(attempt.services.tenant, remaining)
-        self._admission.release_missing(attempt)
-        self._count_remaining(attempt, remaining)
-        if self._recorder is not None:
-            await self._recorder.record_accepted(attempt, ids, remaining.coins)
-        if not attempt.waiter_count:
-            self._unclaimed.add_task(remaining)  # the start's other tasks are its result
-            return task
-        attempt.result = task = self._make_task(attempt, task.ids + ids, task.parts + records)
-        return task
-
-    def _recovery_of_remaining(
-        self,
-        kind: TaskKind[..., Any],
-        recovery: Recovery | None,
-        ids: Sequence[str],
-        parts: Sequence[Record] = (),
-    ) -> Recovery | None:
-        """Return what to search for if a start has fewer tasks than it ordered, else None.
-
-        Nothing is missing if the known records have all outputs: some kinds make one task with
-        several outputs.
-        """
-        missing = 0 if recovery is None else recovery.expected - len(ids)
-        if recovery is None or missing <= 0:
-            return None
-        if not recovery.name or not list_endpoints(kind):
-            return None
-        if sum(len(part.outputs) for part in parts) >= recovery.expected:
-            return None
-        return evolve(recovery, expected=missing)
-
-    def _match_by_mark(
-        self, kind: TaskKind[..., Any], recovery: Recovery, start_id: object, result: SearchResult
-    ) -> SearchResult:
-        """Return the tasks with the start's mark, if the search result is not certain.
-
-        A mark is unique, so these tasks belong to the start even if they are too few.
-        """
-        if result.is_certain or recovery.mark is None:
-            return result
-        rows = tuple(raw for raw in result.records if has_mark(kind, raw, recovery.mark))
-        own = self._known_tasks.claim(kind, [id for raw in rows if (id := read_id(raw))], start_id)
-        rows = tuple(raw for raw in rows if read_id(raw) in own)
-        return SearchResult(rows, is_certain=True) if rows else result
-
-    async def _search_remaining_later(
-        self, attempt: StartAttempt, remaining: Recovery | None
-    ) -> None:
-        """Search for remaining tasks in the background, so that the start can return.
-
-        They are recorded in the journal first, because the start's own entry may close at once.
-        """
-        if remaining is None:
-            return
-        key = None if self._recorder is None else attempt.key
-        token = object() if key is None else remaining_tasks_key(key, remaining.sent_at)
-        if token in self.remaining_searches:
-            self._admission.release_missing(attempt)
-            return
-        self._known_tasks.mark_resolved(attempt.start_id)
-        self._known_tasks.mark_lost(attempt.kind, remaining, token)
-        self.remaining_searches.add(token)
-        if self._recorder is not None and key is not None:
-            entry = None
-            try:
-                entry = await self._recorder.record_remaining_intent(
-                    key, remaining, attempt.inputs.meta
-                )
-            finally:
-                if entry is None:  # found already, or searched for by another client
-                    self._known_tasks.mark_resolved(token)
-                    self.remaining_searches.discard(token)
-                    self._admission.release_missing(attempt)
-            if entry is None:
-                return
-        search = self._search_and_count_remaining(attempt, remaining, token)
-        self._search_in_background(search, remaining)
-
-    def _search_in_background(self, search: Coroutine[Any, Any, None], remaining: Recovery) -> None:
-        """Search for a start's ``remaining`` tasks after it returned, until the client closes."""
-        if self._recovery_search.closed:
-            search.close()
-            self._unclaimed.add_unknown(remaining)
-            return
-        task = asyncio.get_running_loop().create_task(search, context=Context())
-        self.background_searches.add(task)
-        task.add_done_callback(self._on_background_search_done)
-
-    def _on_background_search_done(self, task: asyncio.Task[None]) -> None:
-        self.background_searches.discard(task)
-        error = None if task.cancelled() else task.exception()
-        if isinstance(error, StartOutcomeUnknown):
-            self._unclaimed.add_unknown(error.recovery)
-        elif error is not None:
-            logger.error("the search for remaining tasks of a start failed", exc_info=error)
-
-    async def _search_and_count_remaining(
-        self, attempt: StartAttempt, remaining: Recovery, start_id: object
-    ) -> None:
-        try:
-            await self._search_remaining(attempt, remaining, start_id)
-        finally:
-            self._admission.release_missing(attempt)
-
-    async def _search_remaining(
-        self, attempt: StartAttempt, remaining: Recovery, start_id: object
-    ) -> None:
-        services, meta = attempt.services, attempt.inputs.meta
-        while True:
-            task = await self.find_remaining_tasks(
-                attempt.kind, remaining, start_id, services=services, meta=meta
-            )
-            if task is None:
-                return
-            self._count_remaining(attempt, task)
-            self._admission.release_missing(attempt, len(task.ids))
-            self._unclaimed.add_task(task)
-            missing = remaining.expected - len(task.ids)
-            if missing <= 0:
-                return
-            # A list may show the tasks one after the other.
-            remaining = evolve(remaining, expected=missing)
-            if self._recorder is None or not isinstance(start_id, str):
-                continue
-            if await self._recorder.record_remaining_intent(start_id, remaining, meta) is None:
-                return
-            start_id = remaining_tasks_key(start_id, remaining.sent_at)
-
-    async def find_remaining_tasks(
-        self,
-        kind: TaskKind[..., Any],
-        remaining: Recovery,
-        start_id: object,
-        *,
-        services: TaskServices,
-        meta: Mapping[str, Any] | None,
-    ) -> Task[Any] | None:
-        """Search for tasks that a start's response left out; return their handle.
-
-        Return None if there are none, as the lists prove or because one record has all outputs.
-        With a journal, ``start_id`` is the key of their entry. Raises `StartOutcomeUnknown` if
-        they are not found; then the entry stays open and later runs search again.
-        """
-        self.remaining_searches.add(start_id)
-        try:
-            self._known_tasks.mark_lost(kind, remaining, start_id)
-            result = await self._recovery_search.find(kind, remaining, start_id)
-            result = self._match_by_mark(kind, remaining, start_id, result)
-        finally:
-            self.remaining_searches.discard(start_id)
-        key = start_key_of_remaining_tasks(start_id) if isinstance(start_id, str) else None
-        recorder = None if key is None else self._recorder
-        if result.is_certain:
-            self._known_tasks.mark_resolved(start_id)
-            ids = tuple(id for raw in result.records if (id := read_id(raw)))
-            records = self._decode_records(kind, result.records)
-            now = asyncio.get_running_loop().time()
-            task: Task[Any] = Task(services, kind, ids, records=records, now=now, meta=meta)
-            self._admission.occupy_by_existing(services.tenant, task)
-            logger.info("found %s, which the response to its start had left out", task.ref)
-            if recorder is not None and key is not None:
-                await recorder.record_remaining_accepted(key, task, remaining)
-            return task
-        age = (utc_now() - remaining.sent_at).total_seconds()
-        # A list may lag, as for a start that is to be submitted again: until then absence proves
-        # nothing, and the entry stays for later runs.
-        old_enough = seconds_until_absence_counts(age, MIN_AGE_FOR_RESEND) <= 0
-        if result.is_absent and old_enough and not self._recovery_search.closed:
-            self._known_tasks.mark_resolved(start_id)
-            if recorder is not None and key is not None:
-                await recorder.drop_remaining(key, remaining.sent_at)
-            return None
-        if recorder is not None and key is not None and not await recorder.is_incomplete(key):
-            self._known_tasks.mark_resolved(start_id)
-            return None
-        logger.warning(
-            "the response to a %s start (name %s) had %d tasks fewer than were ordered, and they "
-            "were not found; candidates: %s",
-            kind.name,
-            remaining.name,
-            remaining.expected,
-            ", ".join(kind.ref((id,)) for raw in result.records if (id := read_id(raw))) or "?",
-        )
-        reason = f"its response had {remaining.expected} tasks fewer than were ordered"
-        raise unknown_start_error(
-            kind, remaining, reason, self._decode_records(kind, result.records)
-        )
-
-    def _decode_records(
-        self, kind: TaskKind[..., Any], raw_records: Sequence[RawRecord]
-    ) -> tuple[Record, ...]:
-        try:
-            return tuple(read_record(kind, raw, self._output_source) for raw in raw_records)
-        except Exception:
-            # The ids are enough to keep what was paid for. The first poll reads the record again.
-            logger.exception("the record in the response to a %s start is unreadable", kind.name)
-            return ()
 
     def _task_from_entry(self, attempt: StartAttempt, entry: Entry) -> Task[Any]:
         """Return a handle for the task that the key's journal entry holds."""
         task: Task[Any] = Task(
-            attempt.services,
-            attempt.kind,
+            attempt.spec.services,
+            attempt.spec.kind,
             entry.ids,
-            meta=attempt.inputs.meta,
-            key=attempt.inputs.key,
+            meta=attempt.spec.inputs.meta,
+            key=attempt.spec.inputs.key,
             webhook_id=entry.hook,
         )
         if entry.state is State.ACCEPTED:
-            self._admission.occupy_by_existing(attempt.services.tenant, task)
+            self._admission.occupy_by_existing(attempt.spec.services.tenant, task)
         attempt.result = task
         if self._emitter is not None:
             self._emitter.task_resumed(task, attempt.event_number)
@@ -664,12 +409,14 @@ class StartExecutor(PaidExecutor[StartAttempt, Task[Any]]):
         assert recovery is not None  # noqa: S101  # set before the request was sent
         if cause is not None and recovery.lost_at is None:
             recovery = request.recovery = evolve(recovery, lost_at=utc_now())
-        self._known_tasks.mark_lost(request.kind, recovery, request.start_id)
+        self._known_tasks.mark_lost(recovery, request.start_id)
         resends = self._resend and not request.owned_by_other_client
         if self._recorder is not None:
             await self._recorder.record_lost(request)
         try:
-            result = await self._search_lists(request, recovery)
+            result = await self._recovery_search.find_by_mark(
+                request.spec.kind, recovery, request.start_id
+            )
             if result.is_absent and resends:
                 result = await self._confirm_absence(request, recovery)
         except asyncio.CancelledError as error:
@@ -688,11 +435,6 @@ class StartExecutor(PaidExecutor[StartAttempt, Task[Any]]):
             return await self._handle_accepted(request, result.records, was_lost=True)
         raise self.report_unknown(request, reason, result) from cause
 
-    async def _search_lists(self, attempt: StartAttempt, recovery: Recovery) -> SearchResult:
-        """Search for a start whose response was lost."""
-        result = await self._recovery_search.find(attempt.kind, recovery, attempt.start_id)
-        return self._match_by_mark(attempt.kind, recovery, attempt.start_id, result)
-
     async def _confirm_absence(self, attempt: StartAttempt, recovery: Recovery) -> SearchResult:
         """Search again once enough time has passed for absence to be a proof.
 
@@ -707,7 +449,7 @@ class StartExecutor(PaidExecutor[StartAttempt, Task[Any]]):
             remaining_seconds = seconds_until_absence_counts(age, MIN_AGE_FOR_RESEND)
         await asyncio.sleep(max(0.0, remaining_seconds))
         return await self._recovery_search.find(
-            attempt.kind, recovery, attempt.start_id, allow_clock_error=True
+            attempt.spec.kind, recovery, attempt.start_id, allow_clock_error=True
         )
 
     def report_unknown(
@@ -715,7 +457,7 @@ class StartExecutor(PaidExecutor[StartAttempt, Task[Any]]):
     ) -> StartOutcomeUnknown:
         recovery = request.recovery
         assert recovery is not None  # noqa: S101  # set before the request was sent
-        self._known_tasks.mark_lost(request.kind, recovery, request.start_id)
+        self._known_tasks.mark_lost(recovery, request.start_id)
         # Not a user's own name: it may be private, so only the digest of the inputs is logged.
         logger.warning(
             "the outcome of a %s start is unknown (%s); it was not sent again",
@@ -733,5 +475,9 @@ class StartExecutor(PaidExecutor[StartAttempt, Task[Any]]):
         reason: str,
         result: SearchResult | None = None,
     ) -> StartOutcomeUnknown:
-        candidates = self._decode_records(attempt.kind, result.records) if result else ()
-        return unknown_start_error(attempt.kind, recovery, reason, candidates)
+        candidates = (
+            read_start_records(attempt.spec.kind, result.records, self._output_source)
+            if result
+            else ()
+        )
+        return unknown_start_error(attempt.spec.kind, recovery, reason, candidates)

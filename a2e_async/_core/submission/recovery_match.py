@@ -67,6 +67,11 @@ class SearchResult:
     is_certain: bool = False
     is_absent: bool = False
 
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The ids of its records."""
+        return tuple(id for raw in self.records if (id := read_id(raw)))
+
 
 @frozen
 class CompetingStart:

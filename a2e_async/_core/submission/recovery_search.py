@@ -26,6 +26,7 @@ from a2e_async._core.submission.recovery_match import (
     RawRecord,
     SearchResult,
     earliest_creation,
+    has_mark,
     match_starts,
     record_created_at,
     shows_marks,
@@ -58,18 +59,6 @@ StartId = object
 """Identifies one start: its key, or a unique object if it has none."""
 
 
-@define(eq=False)
-class _UnresolvedStart:
-    """A start that was sent and has no task yet. ``in_flight``: a response may still arrive.
-
-    Created and dropped by `KnownTaskIds` alone.
-    """
-
-    kind: str
-    recovery: Recovery
-    in_flight: bool
-
-
 class KnownTaskIds:
     """Which task belongs to which start, as far as the client and its journal know.
 
@@ -84,7 +73,7 @@ class KnownTaskIds:
         self._recorder = recorder
         self._wall_clock = wall_clock
         self._start_by_task: OrderedDict[tuple[str, str], StartId] = OrderedDict()
-        self._unresolved: OrderedDict[StartId, _UnresolvedStart] = OrderedDict()
+        self._unresolved: OrderedDict[StartId, CompetingStart] = OrderedDict()
 
     def claim(
         self, kind: TaskKind[..., Any], ids: Sequence[str], start_id: StartId
@@ -102,13 +91,13 @@ class KnownTaskIds:
             if self._start_by_task.get((kind.name, id)) == start_id:
                 del self._start_by_task[kind.name, id]
 
-    def mark_sent(self, kind: TaskKind[..., Any], recovery: Recovery, start_id: StartId) -> None:
+    def mark_sent(self, recovery: Recovery, start_id: StartId) -> None:
         """Note that a start is being sent: until it has a task, any new record may be its own."""
-        self._unresolved[start_id] = _UnresolvedStart(kind.name, recovery, in_flight=True)
+        self._unresolved[start_id] = CompetingStart(recovery, in_flight=True)
 
-    def mark_lost(self, kind: TaskKind[..., Any], recovery: Recovery, start_id: StartId) -> None:
+    def mark_lost(self, recovery: Recovery, start_id: StartId) -> None:
         """Note that no response will arrive: only a search can find the start's task."""
-        self._unresolved[start_id] = _UnresolvedStart(kind.name, recovery, in_flight=False)
+        self._unresolved[start_id] = CompetingStart(recovery, in_flight=False)
         while len(self._unresolved) > MAX_REMEMBERED_TASKS:
             self._unresolved.popitem(last=False)
 
@@ -149,9 +138,9 @@ class KnownTaskIds:
         """
         entries = [] if self._recorder is None else await self._recorder.unresolved_starts(kind)
         competing = [
-            CompetingStart(one.recovery, one.in_flight)
+            one
             for start_id, one in self._unresolved.items()
-            if one.kind == kind.name and start_id not in searched_ids
+            if one.recovery.kind == kind.name and start_id not in searched_ids
         ]
         for key, recovery in entries:
             if key in searched_ids or key in self._unresolved:
@@ -275,12 +264,26 @@ class RecoverySearch:
             # A scan may have claimed tasks for this search just before. Release them, so that the
             # next search for the start can claim them.
             if future.done() and not future.cancelled() and future.result().is_certain:
-                ids = [id for raw in future.result().records if (id := read_id(raw))]
-                self._known_tasks.release(kind, ids, start_id)
+                self._known_tasks.release(kind, future.result().ids, start_id)
             raise
         finally:
             if search in kind_searches.searches:
                 kind_searches.searches.remove(search)
+
+    async def find_by_mark(
+        self, kind: TaskKind[..., Any], recovery: Recovery, start_id: StartId
+    ) -> SearchResult:
+        """Do the same as `find`, but tasks with the start's mark suffice, even if they are too few.
+
+        A mark is unique, so they belong to the start.
+        """
+        result = await self.find(kind, recovery, start_id)
+        if result.is_certain or recovery.mark is None:
+            return result
+        rows = tuple(raw for raw in result.records if has_mark(kind, raw, recovery.mark))
+        own = self._known_tasks.claim(kind, SearchResult(rows).ids, start_id)
+        rows = tuple(raw for raw in rows if read_id(raw) in own)
+        return SearchResult(rows, is_certain=True) if rows else result
 
     async def aclose(self) -> None:
         """Stop all searches; each returns the result of its last scan."""

@@ -22,6 +22,7 @@ from a2e_async._core.submission.admission import AdmissionControl
 from a2e_async._core.submission.attempt import (
     PreparedMedia,
     StartAttempt,
+    StartSpec,
     input_digest,
     new_mark,
     outgoing_name,
@@ -30,6 +31,7 @@ from a2e_async._core.submission.budget import BudgetQueue, reservation_for
 from a2e_async._core.submission.executor import MediaUploader, StartExecutor
 from a2e_async._core.submission.paid_request import CLOSE_TIMEOUT, PaidRequests
 from a2e_async._core.submission.recovery_search import KnownTaskIds, RecoverySearch
+from a2e_async._core.submission.remaining_tasks import RemainingTasks
 from a2e_async._core.submission.unclaimed import UnclaimedStarts, task_ref
 from a2e_async._core.tasks.kind import TaskKind
 from a2e_async._core.tasks.task import Task, TaskServices
@@ -94,6 +96,14 @@ class StartRegistry(PaidRequests[StartAttempt, Task[Any]]):
             session, request_timeout=request_timeout, known_tasks=self._known_tasks
         )
         self._unclaimed = UnclaimedStarts(services.unclaimed)
+        self._remaining_tasks = RemainingTasks(
+            self._recovery_search,
+            self._known_tasks,
+            self.admission,
+            recorder,
+            self._unclaimed,
+            output_source,
+        )
         self._executor = StartExecutor(
             session,
             media_uploader,
@@ -106,7 +116,7 @@ class StartRegistry(PaidRequests[StartAttempt, Task[Any]]):
             fetch_price=fetch_price,
             budget_queue=self._budget_queue,
             emitter=emitter,
-            unclaimed=self._unclaimed,
+            remaining_tasks=self._remaining_tasks,
             output_source=output_source,
         )
         self._attempts_by_key: dict[str, StartAttempt] = {}
@@ -114,7 +124,7 @@ class StartRegistry(PaidRequests[StartAttempt, Task[Any]]):
     @property
     def in_progress(self) -> int:
         """How many starts and searches for lost starts are in progress."""
-        return len(self._run_tasks) + len(self._executor.background_searches)
+        return len(self._run_tasks) + len(self._remaining_tasks.background_searches)
 
     def unknown(self) -> tuple[Recovery, ...]:
         """Return starts whose outcome is unknown and whose callers were cancelled."""
@@ -174,13 +184,15 @@ class StartRegistry(PaidRequests[StartAttempt, Task[Any]]):
         attempt = self._attempt_for_key(inputs.key, digest)
         if attempt is None:
             attempt = StartAttempt(
-                kind=kind,
-                inputs=inputs,
-                media=media,
-                digest=digest,
+                spec=StartSpec(
+                    kind=kind,
+                    inputs=inputs,
+                    media=media,
+                    digest=digest,
+                    services=services or self._services,
+                ),
                 name=name,
                 mark=mark,
-                services=services or self._services,
                 timeout=timeout,
                 webhook_id=own if self._webhook is not None and kind.accepts_webhook else None,
                 key=inputs.key,
@@ -199,16 +211,11 @@ class StartRegistry(PaidRequests[StartAttempt, Task[Any]]):
         """
         self._check_usable()
         attempt = StartAttempt(
-            kind=kind,
-            inputs=TaskInput(),
-            media={},
-            digest=recovery.digest,
+            spec=self._search_spec(kind, TaskInput(), recovery.digest),
             name=recovery.name,
             mark=recovery.mark,
-            services=self._services,
             timeout=timeout,
             recovery=recovery,
-            search_only=True,
             anonymous_id=self._known_tasks.start_id_of(recovery) or object(),
         )
         if self._recorder is not None:
@@ -235,8 +242,7 @@ class StartRegistry(PaidRequests[StartAttempt, Task[Any]]):
 
     def keys_in_progress(self) -> set[str]:
         """Return the keys of the entries in use by this client: its starts and searches."""
-        searched = {token for token in self._executor.remaining_searches if isinstance(token, str)}
-        return searched | super().keys_in_progress()
+        return self._remaining_tasks.keys_in_progress() | super().keys_in_progress()
 
     async def resume(self, kind: TaskKind[..., Any], entry: "Entry") -> Task[Any]:
         """Search for a start whose process died; return its task, or raise."""
@@ -244,20 +250,16 @@ class StartRegistry(PaidRequests[StartAttempt, Task[Any]]):
         # would accept the task.
         if (running_attempt := self._find_attempt(entry.key)) is not None:
             return await self._deliver(running_attempt)
+        inputs = TaskInput(meta=entry.meta, key=None if entry.own_key else entry.key)
         attempt = StartAttempt(
-            kind=kind,
-            inputs=TaskInput(meta=entry.meta, key=None if entry.own_key else entry.key),
-            media={},
-            digest=entry.digest,
+            spec=self._search_spec(kind, inputs, entry.digest),
             name=entry.name,
             mark=entry.mark,
-            services=self._services,
             timeout=0,
             webhook_id=entry.hook,
             key=entry.key,
             key_generated=entry.own_key,
             recovery=recovery_from_entry(entry),
-            search_only=True,
         )
         if not entry.own_key:
             self._attempts_by_key[entry.key] = attempt
@@ -277,7 +279,7 @@ class StartRegistry(PaidRequests[StartAttempt, Task[Any]]):
         Return None if none are missing. Raises `StartOutcomeUnknown` if they are not found.
         """
         try:
-            return await self._executor.find_remaining_tasks(
+            return await self._remaining_tasks.search(
                 kind,
                 recovery_from_entry(entry),
                 entry.key,
@@ -312,11 +314,22 @@ class StartRegistry(PaidRequests[StartAttempt, Task[Any]]):
             return
         self.admission.close()
         self._budget_queue.close()
-        searches = self._executor.background_searches
+        searches = self._remaining_tasks.background_searches
         if searches:
             await asyncio.wait(searches, timeout=CLOSE_TIMEOUT)
         await self._recovery_search.aclose()
         await self._finish(CLOSE_TIMEOUT, searches)
+
+    def _search_spec(self, kind: TaskKind[..., Any], inputs: TaskInput, digest: str) -> StartSpec:
+        """Return what a start is whose task is only searched for."""
+        return StartSpec(
+            kind=kind,
+            inputs=inputs,
+            media={},
+            digest=digest,
+            services=self._services,
+            search_only=True,
+        )
 
     # -- before anything is charged ----------------------------------------------------------
 
@@ -334,24 +347,24 @@ class StartRegistry(PaidRequests[StartAttempt, Task[Any]]):
         attempt = None if key is None else self._find_attempt(key)
         if attempt is None or key is None:
             return None
-        if attempt.digest != digest:
+        if attempt.spec.digest != digest:
             raise key_conflict(key, attempt.result.ref if attempt.result else None)
         return attempt
 
     # -- running an attempt --------------------------------------------------------------------
 
     def _execute(self, request: StartAttempt) -> Coroutine[Any, Any, Task[Any]]:
-        if request.search_only:
+        if request.spec.search_only:
             return self._executor.find_lost_start(request)
         return self._executor.run(request)
 
     def _on_launch(self, request: StartAttempt, context: Context) -> None:
-        if request.search_only:
+        if request.spec.search_only:
             return
         if self._emitter is not None:
-            self._emitter.start_requested(request, context)
-        if request.inputs.key is not None:
-            self._attempts_by_key[request.inputs.key] = request
+            self._emitter.start_requested(request, request.spec.kind.name, context)
+        if request.spec.inputs.key is not None:
+            self._attempts_by_key[request.spec.inputs.key] = request
 
     async def _deliver(self, attempt: StartAttempt) -> Task[Any]:
         """Wait for an attempt; return its task, which its caller has from now on."""
@@ -377,13 +390,13 @@ class StartRegistry(PaidRequests[StartAttempt, Task[Any]]):
         self.admission.release(request)
         failed = cancelled or (error is not None and request.unknown_outcome is None)
         if self._emitter is not None and failed:
-            self._emitter.not_started(request, error)
+            self._emitter.not_started(request, request.spec.kind.name, error)
         request.drop_inputs()
         request.sent_earlier, request.api_call = request.sent, None  # which has the encoded body
         # A key must keep pointing to its task, and to a start that may have been charged. The
         # journal remembers that; without a journal the attempt has to stay here.
         nothing_known = request.result is None and request.unknown_outcome is None
-        key = request.inputs.key
+        key = request.spec.inputs.key
         if key is not None and (self._recorder is not None or nothing_known):
             self._release_key(request, key)
 

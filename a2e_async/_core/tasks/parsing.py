@@ -1,8 +1,9 @@
 """Decodes the service's responses by their kind (pure): records, lists, and start responses."""
 
 import json
+import logging
 import marshal
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from attrs import define, frozen
@@ -25,6 +26,8 @@ from a2e_async.models import (
 
 R = TypeVar("R", bound=Record)
 RawRecord = Mapping[str, Any]
+
+logger = logging.getLogger("a2e_async.tasks")
 
 MAX_FAILURE_CHARS: Final = 5_000
 """Characters of a failure message that are kept."""
@@ -94,6 +97,20 @@ def read_record_on_demand(
         status=status,
         raw_status=word,
     )
+
+
+def read_start_records(
+    kind: TaskKind[..., R], raw_records: Sequence[RawRecord], source: OutputSource | None
+) -> tuple[R, ...]:
+    """Return the decoded records of a start's tasks, or none of them if one is unreadable.
+
+    The ids are enough to keep what was paid for, and the next poll reads the records again.
+    """
+    try:
+        return tuple(read_record(kind, raw, source) for raw in raw_records)
+    except Exception:
+        logger.exception("a record of a started %s task is unreadable", kind.name)
+        return ()
 
 
 def _read_id_and_status(kind: TaskKind[..., Any], raw: Any) -> tuple[str, Status, str]:
