@@ -276,7 +276,8 @@ def test_rows_without_an_id_are_left_out() -> None:
 
 
 def test_a_detail_of_another_task_is_not_taken_for_it() -> None:
-    assert unwrap_detail(DUBBING, {"_id": ID2, "current_status": "sent"}, ID) is None
+    for other in (ID2, 17, [ID], "not an id"):
+        assert unwrap_detail(DUBBING, {"_id": other, "current_status": "failed"}, ID) is None
     assert unwrap_detail(DUBBING, {"id": ID, "current_status": "sent"}, ID) == {
         "id": ID,
         "current_status": "sent",

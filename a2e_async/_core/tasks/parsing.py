@@ -230,7 +230,8 @@ def contains_list(data: Any) -> bool:
 def unwrap_detail(kind: TaskKind[..., Any], data: Any, id: str) -> RawRecord | None:
     """Return the record that a detail response contains for ``id``, None if there is none.
 
-    It may be inside a list, and a detail requested by id may omit the id.
+    It may be inside a list, and a detail requested by id may omit the id. A record with any other
+    id, even one of a wrong type, is not the requested one.
     """
     if is_mapping(data) and data.get("_id") == id:
         return data
@@ -238,9 +239,9 @@ def unwrap_detail(kind: TaskKind[..., Any], data: Any, id: str) -> RawRecord | N
     if (found := records_by_id(kind, rows).get(id)) is not None:
         return found
     nameless = rows or ([data] if is_mapping(data) else [])
-    if len(nameless) == 1 and not read_id(nameless[0]) and kind.statuses.field in nameless[0]:
-        return {**nameless[0], "_id": id}
-    return None
+    if len(nameless) != 1 or nameless[0].get("_id") or read_id(nameless[0]):
+        return None
+    return {**nameless[0], "_id": id} if kind.statuses.field in nameless[0] else None
 
 
 MAX_STALE_PAGES: Final = 3
