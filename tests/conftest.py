@@ -1,8 +1,12 @@
 """What all tests share."""
 
+import contextlib
+import importlib
 import inspect
 import os
 import signal
+import sys
+from pathlib import Path
 from typing import Any
 
 import hypothesis
@@ -11,6 +15,10 @@ import pytest
 # How long an example takes depends on the machine.
 hypothesis.settings.register_profile("any machine", deadline=None)
 hypothesis.settings.load_profile("any machine")
+
+# Kept bytecode saves the time of the many processes, workers and programs, that a test run starts.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # A test run in the background of a shell ignores these, and the programs it starts would, too:
 # then no test of Ctrl-C or of a closed terminal could pass.
@@ -33,6 +41,29 @@ def pytest_pycollect_makeitem(collector: Any, name: str, obj: Any) -> None:
 def pytest_xdist_auto_num_workers() -> int:
     """Twice the cores for ``-n auto``: the tests wait half of their time."""
     return 2 * (os.cpu_count() or 1)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Let idle workers take over tests of others, as a few tests take as long as a thousand."""
+    from xdist.scheduler import WorkStealingScheduling
+
+    return WorkStealingScheduling(config, log) if config.getoption("dist") == "load" else None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection(session: pytest.Session) -> None:
+    """Begin each worker's imports at another file: together they prepare the bytecode of all."""
+    worker = getattr(session.config, "workerinput", None)
+    if worker is None:
+        return
+    files = sorted(file for name in session.config.args for file in Path(name).rglob("test_*.py"))
+    first = len(files) * int(worker["workerid"].removeprefix("gw")) // worker["workercount"]
+    for file in files[first:] + files[:first]:
+        # What is wrong with a file is reported when it is collected.
+        with contextlib.suppress(Exception, pytest.skip.Exception):
+            path = file.resolve().relative_to(session.config.rootpath).with_suffix("")
+            importlib.import_module(".".join(path.parts))
 
 
 @pytest.fixture(scope="session")

@@ -4,11 +4,15 @@ A kind stands in a table here only where a rule between its inputs asks for more
 declaration requires, or where tests want a start that is out of the ordinary.
 """
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Final, Literal, get_args, get_origin
 
 from a2e_async._core.schema.inputs import AcceptedMedia, InputField, ItemCount, Range, input_fields
 from a2e_async.kinds.registry import kind_named, kind_names
+
+RANDOM_CASES: Final = int(os.environ.get("A2E_RANDOM_CASES", "10000"))
+"""How many seeded random cases the tests of what may be anything try; ``.ci/run`` has more."""
 
 FACE = "https://media.example/face.png"
 OTHER = "https://media.example/other.png"

@@ -122,7 +122,7 @@ def test_a_journal_that_is_none(a2e: Invoke, sandbox: Sandbox) -> None:
 
 
 async def test_a_long_file_is_checked_in_flat_memory(tmp_path: Path) -> None:
-    """What 20,000 lines take is what 4,000 take, to a few hundred kB: nothing is kept of them."""
+    """What 6,000 lines take is what 1,000 take, to a few kB a hundred: nothing is kept of them."""
 
     async def peak(count: int) -> int:
         path = tmp_path / f"{count}.jsonl"
@@ -137,7 +137,7 @@ async def test_a_long_file_is_checked_in_flat_memory(tmp_path: Path) -> None:
         return most
 
     await peak(200)  # loads what is loaded once
-    assert await peak(20_000) - await peak(4_000) < 300_000
+    assert await peak(6_000) - await peak(1_000) < 100_000
 
 
 @pytest.mark.parametrize(
