@@ -1,7 +1,5 @@
 """What all tests share."""
 
-import contextlib
-import importlib
 import inspect
 import os
 import signal
@@ -53,17 +51,23 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection(session: pytest.Session) -> None:
-    """Begin each worker's imports at another file: together they prepare the bytecode of all."""
-    worker = getattr(session.config, "workerinput", None)
-    if worker is None:
+    """When all tests run, begin each worker's collection at another directory.
+
+    Where no bytecode is there yet, each then makes that of other files, which the next ones use.
+    """
+    config = session.config
+    worker = getattr(config, "workerinput", None)
+    if worker is None or config.args != config.getini("testpaths"):
         return
-    files = sorted(file for name in session.config.args for file in Path(name).rglob("test_*.py"))
-    first = len(files) * int(worker["workerid"].removeprefix("gw")) // worker["workercount"]
-    for file in files[first:] + files[:first]:
-        # What is wrong with a file is reported when it is collected.
-        with contextlib.suppress(Exception, pytest.skip.Exception):
-            path = file.resolve().relative_to(session.config.rootpath).with_suffix("")
-            importlib.import_module(".".join(path.parts))
+    parts = sorted({str(file.parent) for file in Path(__file__).parent.glob("*/test_*.py")})
+    first = len(parts) * int(worker["workerid"].removeprefix("gw")) // worker["workercount"]
+    config.args = parts[first:] + parts[:first]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give all workers the same order of files, whatever each collected first."""
+    items.sort(key=lambda item: item.path)
 
 
 @pytest.fixture(scope="session")

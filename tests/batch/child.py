@@ -1,8 +1,7 @@
-"""One run of a batch, for the crash tests: ``python child.py JSON``. It may kill itself."""
+"""One run of a batch in a process of its own, for the crash tests. It may kill itself."""
 
 import asyncio
 import itertools
-import json
 import os
 import signal
 import sys
@@ -100,5 +99,7 @@ async def main(options: dict[str, Any]) -> int:
     return 1 if failed else 0
 
 
-if __name__ == "__main__":
-    raise SystemExit(asyncio.run(main(json.loads(sys.argv[1]))))
+def run(options: dict[str, Any], errors: str) -> None:
+    """Run a batch in a new process, and write what it prints on stderr to a file."""
+    os.dup2(os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), sys.stderr.fileno())
+    raise SystemExit(asyncio.run(main(options)))

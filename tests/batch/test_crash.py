@@ -5,23 +5,26 @@ The full matrix, every step under every fault and 200 random kills, takes about 
 """
 
 import json
+import multiprocessing
 import os
 import random
 import signal
 import sqlite3
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import frozen
 
 from a2e_async.sandbox import Sandbox
 from a2e_async.sandbox._core.faults import Faults
+from tests.batch import child
 
-CHILD = Path(__file__).with_name("child.py")
+# Each run is a fork of a process that has imported everything: imports would take most of its time.
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload([child.__name__])
 KEY = "Qz7-topsecret-0123456789"
 JOBS = 6
 RUNS = 12
@@ -55,6 +58,26 @@ def _start(sandbox: Sandbox, path: str, body: dict[str, Any]) -> None:
         assert answer.status == 200
 
 
+@frozen
+class Run:
+    """A process that runs the batch."""
+
+    process: Any
+    errors: Path
+
+    def ended(self) -> tuple[int, str]:
+        """Wait for the end; return the exit code and what was printed on stderr."""
+        self.process.join(60)
+        code = self.process.exitcode
+        if code is None:
+            self.process.kill()
+            self.process.join()
+            pytest.fail("the run does not end")
+        errors = self.errors.read_text() if self.errors.exists() else ""
+        assert "Traceback" not in errors, errors
+        return code, errors
+
+
 class BatchRuns:
     """Runs of one batch with one journal."""
 
@@ -65,7 +88,7 @@ class BatchRuns:
         self.count = 0
         self.before = len(sandbox.ledger.starts())
 
-    def begin(self, **options: Any) -> "subprocess.Popen[str]":
+    def begin(self, **options: Any) -> Run:
         self.count += 1
         given = {
             "url": self.sandbox.base_url,
@@ -76,21 +99,17 @@ class BatchRuns:
             "run": self.count,
             **options,
         }
-        return subprocess.Popen(
-            [sys.executable, str(CHILD), json.dumps(given)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        errors = self.journal.with_name(f"errors-{self.count}")
+        process = PROCESSES.Process(target=child.run, args=(given, str(errors)))
+        process.start()
+        return Run(process, errors)
 
     def until_done(self) -> None:
         """Run the batch again until a run reports that all jobs are done."""
         errors = ""
         for _ in range(RUNS):
-            run = self.begin()
-            _, errors = run.communicate(timeout=60)
-            assert "Traceback" not in errors, errors
-            if run.returncode == 0:
+            code, errors = self.begin().ended()
+            if code == 0:
                 return
         pytest.fail(f"not done after {RUNS} runs: {errors}")
 
@@ -186,11 +205,9 @@ def test_killed_at_a_step(sandbox: Sandbox, tmp_path: Path, point: Point, fault:
     else:
         FAULTS[fault](sandbox.faults)
     runs = BatchRuns(sandbox, tmp_path)
-    first = runs.begin(point=point)
-    _, errors = first.communicate(timeout=60)
-    assert "Traceback" not in errors, errors
+    code, _ = runs.begin(point=point).ended()
     if point[:2] in STEPS and point[2] <= 2 and point[1] not in RARE_STEPS:
-        assert first.returncode == -signal.SIGKILL
+        assert code == -signal.SIGKILL
     runs.until_done()
     runs.check()
 
@@ -203,10 +220,9 @@ def test_killed_at_random(sandbox: Sandbox, tmp_path: Path, fault: str) -> None:
     runs = BatchRuns(sandbox, tmp_path)
     for _ in range(max(1, KILLS // len(FAULTS))):
         run = runs.begin()
-        time.sleep(chance.uniform(0.35, 1.6))  # any moment will do
-        run.send_signal(signal.SIGKILL)
-        _, errors = run.communicate(timeout=60)
-        assert "Traceback" not in errors, errors
+        time.sleep(chance.uniform(0.05, 1.2))  # any moment will do
+        run.process.kill()
+        run.ended()
     runs.until_done()
     runs.check()
 
@@ -216,11 +232,10 @@ def test_two_processes_one_is_killed(sandbox: Sandbox, tmp_path: Path) -> None:
     runs = BatchRuns(sandbox, tmp_path)
     both = [runs.begin(run=1), runs.begin(run=1)]
     while len(sandbox.ledger.starts()) < runs.before + 2:
-        assert any(run.poll() is None for run in both)
+        assert any(run.process.is_alive() for run in both)
         time.sleep(0.01)  # any process, at any step, will do
-    both[0].send_signal(signal.SIGKILL)
-    both[0].communicate(timeout=60)
-    _, errors = both[1].communicate(timeout=60)
-    assert "Traceback" not in errors, errors
-    assert both[1].returncode == 0, errors
+    both[0].process.kill()
+    both[0].ended()
+    code, errors = both[1].ended()
+    assert code == 0, errors
     runs.check()
