@@ -57,6 +57,7 @@ ALLOWED: Final = {
         "pytestmark": "pytest reads it",
         "anyio_backend": "requested for its effect: the test runs on an event loop",
         "collect_ignore_glob": "pytest reads it",
+        "dont_write_bytecode": "Python reads it",
         "Test*": "pytest runs state machines under these names",
         "teardown": "Hypothesis calls it",
         "__call__": "what a protocol asks for",
