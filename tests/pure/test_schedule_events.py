@@ -5,7 +5,7 @@ import statistics
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from a2e_async._core.polling.polled_tasks import PollMode, PollRequest
@@ -79,11 +79,13 @@ def test_a_poll_in_flight_may_have_been_sent_too_early() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(
-    gap=st.floats(0.001, 3.0),
+    gap=st.floats(0.02, 3.0),
     kind=st.sampled_from(KINDS),
     latency=st.floats(0.0, 0.9),
     hooked=st.booleans(),
 )
+@example(gap=0.001, kind=BATCH, latency=0.3, hooked=True)
+@example(gap=0.001, kind=DETAIL, latency=0.0, hooked=False)
 def test_a_flood_of_events_causes_two_polls_an_interval_at_most(
     gap: float, kind: object, latency: float, hooked: bool
 ) -> None:
