@@ -128,7 +128,8 @@ async def test_a_caller_that_is_none_changes_nothing(service: Service) -> None:
         for bad in ("", 5, None):
             with pytest.raises(InvalidInput):
                 a2e.for_caller(bad)  # type: ignore[arg-type]  # it is wrong
-        assert not a2e._context.starter.admission.enabled
+        await a2e.dubbing.start(**DUB)
+        assert a2e.stats().unfinished_tasks == 0  # as long as no start waits for a slot
 
 
 async def test_handles_are_shared_and_not_copied(service: Service) -> None:
