@@ -26,6 +26,7 @@ from a2e_async.kinds.face_swap_preview import FaceSwapPreviewRecord
 from a2e_async.kinds.flux2 import Flux2Record
 from a2e_async.kinds.gpt_image import GptImageRecord
 from a2e_async.kinds.grok_video import GrokVideoRecord
+from a2e_async.kinds.hailuo import HailuoRecord
 from a2e_async.kinds.happyhorse import HappyhorseRecord
 from a2e_async.kinds.head_swap import HeadSwapRecord
 from a2e_async.kinds.image_edit import ImageEditRecord
@@ -34,6 +35,7 @@ from a2e_async.kinds.jobs import Job
 from a2e_async.kinds.kling_image import KlingImageRecord
 from a2e_async.kinds.kling_omni import KlingOmniRecord
 from a2e_async.kinds.kling_video import KlingVideoRecord
+from a2e_async.kinds.minimax_h3 import MinimaxH3Record
 from a2e_async.kinds.motion_transfer import MotionTransferRecord
 from a2e_async.kinds.nano_banana import NanoBananaRecord
 from a2e_async.kinds.photobook import PhotobookRecord
@@ -52,6 +54,9 @@ from a2e_async.kinds.video_twin import VideoTwinRecord
 from a2e_async.kinds.virtual_try_on import VirtualTryOnRecord
 from a2e_async.kinds.voice_clone import VoiceCloneRecord
 from a2e_async.kinds.wan import WanRecord
+from a2e_async.kinds.wan26_image import Wan26ImageRecord
+from a2e_async.kinds.wan26_r2v import Wan26R2vRecord
+from a2e_async.kinds.wan27_image import Wan27ImageRecord
 from a2e_async.kinds.wan30 import Wan30Record
 
 class BlockingTextToImageNamespace(BlockingTextToImage[..., TextToImageRecord]):
@@ -63,7 +68,8 @@ class BlockingTextToImageNamespace(BlockingTextToImage[..., TextToImageRecord]):
         prompt: str,
         width: int | None = None,
         height: int | None = None,
-        model_type: Literal["a2e", "seedream"] | str | None = None,
+        model_type: Literal["a2e", "zimage", "seedream"] | str | None = None,
+        model_version: Literal["5.0-pro", "5.0", "4.5"] | str | None = None,
         input_images: Sequence[MediaInput] | None = None,
         skip_face_enhance: bool | None = None,
         aspect_ratio: Literal["1:1", "4:3", "3:4", "16:9", "9:16", "2:3", "3:2", "21:9"]
@@ -94,7 +100,9 @@ class BlockingTextToImageNamespace(BlockingTextToImage[..., TextToImageRecord]):
             width (optional): Width in pixels; 1024 by default.
             height (optional): Height in pixels; 1024 by default.
             model_type (optional): The model, a2e by default. The price depends on it. Known
-                values: a2e, seedream.
+                values: a2e, zimage, seedream.
+            model_version (optional): The version of seedream. The price may depend on it. Known
+                values: 5.0-pro, 5.0, 4.5.
             input_images (optional): Reference images: a2e takes up to 2, seedream up to 10.
                 Media: image. Takes 1 to 10 items.
             skip_face_enhance (optional): Skip the step that improves the likeness of faces
@@ -117,7 +125,8 @@ class BlockingTextToImageNamespace(BlockingTextToImage[..., TextToImageRecord]):
         prompt: str,
         width: int | None = None,
         height: int | None = None,
-        model_type: Literal["a2e", "seedream"] | str | None = None,
+        model_type: Literal["a2e", "zimage", "seedream"] | str | None = None,
+        model_version: Literal["5.0-pro", "5.0", "4.5"] | str | None = None,
         input_images: Sequence[MediaInput] | None = None,
         skip_face_enhance: bool | None = None,
         aspect_ratio: Literal["1:1", "4:3", "3:4", "16:9", "9:16", "2:3", "3:2", "21:9"]
@@ -146,7 +155,9 @@ class BlockingTextToImageNamespace(BlockingTextToImage[..., TextToImageRecord]):
             width (optional): Width in pixels; 1024 by default.
             height (optional): Height in pixels; 1024 by default.
             model_type (optional): The model, a2e by default. The price depends on it. Known
-                values: a2e, seedream.
+                values: a2e, zimage, seedream.
+            model_version (optional): The version of seedream. The price may depend on it. Known
+                values: 5.0-pro, 5.0, 4.5.
             input_images (optional): Reference images: a2e takes up to 2, seedream up to 10.
                 Media: image. Takes 1 to 10 items.
             skip_face_enhance (optional): Skip the step that improves the likeness of faces
@@ -169,7 +180,8 @@ class BlockingTextToImageNamespace(BlockingTextToImage[..., TextToImageRecord]):
         prompt: str,
         width: int | None = None,
         height: int | None = None,
-        model_type: Literal["a2e", "seedream"] | str | None = None,
+        model_type: Literal["a2e", "zimage", "seedream"] | str | None = None,
+        model_version: Literal["5.0-pro", "5.0", "4.5"] | str | None = None,
         input_images: Sequence[MediaInput] | None = None,
         skip_face_enhance: bool | None = None,
         aspect_ratio: Literal["1:1", "4:3", "3:4", "16:9", "9:16", "2:3", "3:2", "21:9"]
@@ -195,7 +207,8 @@ class BlockingTextToImageNamespace(BlockingTextToImage[..., TextToImageRecord]):
         prompt: str,
         width: int | None = None,
         height: int | None = None,
-        model_type: Literal["a2e", "seedream"] | str | None = None,
+        model_type: Literal["a2e", "zimage", "seedream"] | str | None = None,
+        model_version: Literal["5.0-pro", "5.0", "4.5"] | str | None = None,
         input_images: Sequence[MediaInput] | None = None,
         skip_face_enhance: bool | None = None,
         aspect_ratio: Literal["1:1", "4:3", "3:4", "16:9", "9:16", "2:3", "3:2", "21:9"]
@@ -221,7 +234,9 @@ class BlockingTextToImageNamespace(BlockingTextToImage[..., TextToImageRecord]):
             width (optional): Width in pixels; 1024 by default.
             height (optional): Height in pixels; 1024 by default.
             model_type (optional): The model, a2e by default. The price depends on it. Known
-                values: a2e, seedream.
+                values: a2e, zimage, seedream.
+            model_version (optional): The version of seedream. The price may depend on it. Known
+                values: 5.0-pro, 5.0, 4.5.
             input_images (optional): Reference images: a2e takes up to 2, seedream up to 10.
                 Media: image. Takes 1 to 10 items.
             skip_face_enhance (optional): Skip the step that improves the likeness of faces
@@ -1104,6 +1119,279 @@ class BlockingKlingImageNamespace(BlockingTaskNamespace[..., KlingImageRecord]):
                 JSON body.
         """
 
+class BlockingWan27ImageNamespace(BlockingTaskNamespace[..., Wan27ImageRecord]):
+    """``a2e.wan27_image``: images from text or images (Wan 2.7)."""
+
+    def start(
+        self,
+        *,
+        prompt: str | None = None,
+        input_images: Sequence[MediaInput] | None = None,
+        aspect_ratio: Literal["16:9", "1:1"] | str | None = None,
+        model: Literal["wan2.7-image", "wan2.7-image-pro"] | str | None = None,
+        name: str | None = None,
+        key: str | None = None,
+        meta: Mapping[str, Any] | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> BlockingTask[Wan27ImageRecord]:
+        """Make an image from a text prompt, or edit images, with a Wan 2.7 model.
+
+        Checks the inputs, uploads local media and sends the start request once. Costs coins:
+        `quote` returns the price for given inputs, without charging it.
+
+        The finished record (`Wan27ImageRecord`) has the result in `record.outputs` (image).
+        Typical duration: unknown; a wait times out after 2 h unless `timeout` is given.
+
+        Raises `InvalidInput` (nothing was sent), `StartOutcomeUnknown` (no response arrived;
+        the request is not repeated), or the `ApiError` with which the service refused.
+
+        Operation: ``POST /api/v1/userWan27Image/start``.
+
+        Inputs (keyword only; None is not sent):
+            prompt (optional): Describes the image, or the changes to input_images.
+            input_images (optional): Reference images. Media: image.
+            aspect_ratio (optional): Aspect ratio; the service may support more than are known.
+                Known values: 16:9, 1:1.
+            model (optional): The model; the default is unknown. The price depends on it. Known
+                values: wan2.7-image, wan2.7-image-pro.
+            name (optional): A name for the task. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
+            meta (optional): Your own JSON values.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
+        """
+
+    def run(
+        self,
+        *,
+        prompt: str | None = None,
+        input_images: Sequence[MediaInput] | None = None,
+        aspect_ratio: Literal["16:9", "1:1"] | str | None = None,
+        model: Literal["wan2.7-image", "wan2.7-image-pro"] | str | None = None,
+        name: str | None = None,
+        key: str | None = None,
+        meta: Mapping[str, Any] | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> Wan27ImageRecord:
+        """Make an image from a text prompt, or edit images, with a Wan 2.7 model.
+
+        Starts a task, waits until it has finished and returns its record. Costs coins: `quote`
+        returns the price for given inputs, without charging it.
+
+        The finished record (`Wan27ImageRecord`) has the result in `record.outputs` (image).
+        Typical duration: unknown; a wait times out after 2 h unless `timeout` is given.
+
+        Raises what `start` and `Task.wait` raise. If the call is cancelled while it waits, the
+        task continues and is listed by `A2E.unclaimed`.
+
+        Inputs (keyword only; None is not sent):
+            prompt (optional): Describes the image, or the changes to input_images.
+            input_images (optional): Reference images. Media: image.
+            aspect_ratio (optional): Aspect ratio; the service may support more than are known.
+                Known values: 16:9, 1:1.
+            model (optional): The model; the default is unknown. The price depends on it. Known
+                values: wan2.7-image, wan2.7-image-pro.
+            name (optional): A name for the task. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
+            meta (optional): Your own JSON values.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
+        """
+
+    def job(
+        self,
+        *,
+        prompt: str | None = None,
+        input_images: Sequence[MediaInput] | None = None,
+        aspect_ratio: Literal["16:9", "1:1"] | str | None = None,
+        model: Literal["wan2.7-image", "wan2.7-image-pro"] | str | None = None,
+        name: str | None = None,
+        key: str | None = None,
+        meta: Mapping[str, Any] | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> Job[Wan27ImageRecord]:
+        """Check the inputs and return a `Job` for `A2E.batch`. Nothing is sent.
+
+        The job: make an image from a text prompt, or edit images, with a Wan 2.7 model.
+
+        Takes the inputs of `start`. Raises `InvalidInput`.
+        """
+
+    def quote(
+        self,
+        *,
+        prompt: str | None = None,
+        input_images: Sequence[MediaInput] | None = None,
+        aspect_ratio: Literal["16:9", "1:1"] | str | None = None,
+        model: Literal["wan2.7-image", "wan2.7-image-pro"] | str | None = None,
+        name: str | None = None,
+        key: str | None = None,
+        meta: Mapping[str, Any] | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> int | None:
+        """Return the price of a start in coins, or None if the service gives none.
+
+        The start: make an image from a text prompt, or edit images, with a Wan 2.7 model.
+
+        Free of charge; nothing is uploaded or started.
+
+        Operation: ``POST /api/v1/generation/quote``.
+
+        Inputs (keyword only; None is not sent):
+            prompt (optional): Describes the image, or the changes to input_images.
+            input_images (optional): Reference images. Media: image.
+            aspect_ratio (optional): Aspect ratio; the service may support more than are known.
+                Known values: 16:9, 1:1.
+            model (optional): The model; the default is unknown. The price depends on it. Known
+                values: wan2.7-image, wan2.7-image-pro.
+            name (optional): A name for the task. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
+            meta (optional): Your own JSON values.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
+        """
+
+class BlockingWan26ImageNamespace(BlockingTaskNamespace[..., Wan26ImageRecord]):
+    """``a2e.wan26_image``: images from text or images (Wan 2.6)."""
+
+    def start(
+        self,
+        *,
+        prompt: str | None = None,
+        input_images: Sequence[MediaInput] | None = None,
+        aspect_ratio: Literal["16:9", "1:1"] | str | None = None,
+        model: str | None = None,
+        name: str | None = None,
+        key: str | None = None,
+        meta: Mapping[str, Any] | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> BlockingTask[Wan26ImageRecord]:
+        """Make an image from a text prompt, or edit images, with a Wan 2.6 model.
+
+        Checks the inputs, uploads local media and sends the start request once. Costs coins:
+        `quote` returns the price for given inputs, without charging it.
+
+        The finished record (`Wan26ImageRecord`) has the result in `record.outputs` (image).
+        Typical duration: unknown; a wait times out after 2 h unless `timeout` is given.
+
+        Raises `InvalidInput` (nothing was sent), `StartOutcomeUnknown` (no response arrived;
+        the request is not repeated), or the `ApiError` with which the service refused.
+
+        Operation: ``POST /api/v1/userWan26Image/start``.
+
+        Inputs (keyword only; None is not sent):
+            prompt (optional): Describes the image, or the changes to input_images.
+            input_images (optional): Reference images. Media: image.
+            aspect_ratio (optional): Aspect ratio; the service may support more than are known.
+                Known values: 16:9, 1:1.
+            model (optional): The model; its names are unknown.
+            name (optional): A name for the task. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
+            meta (optional): Your own JSON values.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
+        """
+
+    def run(
+        self,
+        *,
+        prompt: str | None = None,
+        input_images: Sequence[MediaInput] | None = None,
+        aspect_ratio: Literal["16:9", "1:1"] | str | None = None,
+        model: str | None = None,
+        name: str | None = None,
+        key: str | None = None,
+        meta: Mapping[str, Any] | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> Wan26ImageRecord:
+        """Make an image from a text prompt, or edit images, with a Wan 2.6 model.
+
+        Starts a task, waits until it has finished and returns its record. Costs coins: `quote`
+        returns the price for given inputs, without charging it.
+
+        The finished record (`Wan26ImageRecord`) has the result in `record.outputs` (image).
+        Typical duration: unknown; a wait times out after 2 h unless `timeout` is given.
+
+        Raises what `start` and `Task.wait` raise. If the call is cancelled while it waits, the
+        task continues and is listed by `A2E.unclaimed`.
+
+        Inputs (keyword only; None is not sent):
+            prompt (optional): Describes the image, or the changes to input_images.
+            input_images (optional): Reference images. Media: image.
+            aspect_ratio (optional): Aspect ratio; the service may support more than are known.
+                Known values: 16:9, 1:1.
+            model (optional): The model; its names are unknown.
+            name (optional): A name for the task. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
+            meta (optional): Your own JSON values.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
+        """
+
+    def job(
+        self,
+        *,
+        prompt: str | None = None,
+        input_images: Sequence[MediaInput] | None = None,
+        aspect_ratio: Literal["16:9", "1:1"] | str | None = None,
+        model: str | None = None,
+        name: str | None = None,
+        key: str | None = None,
+        meta: Mapping[str, Any] | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> Job[Wan26ImageRecord]:
+        """Check the inputs and return a `Job` for `A2E.batch`. Nothing is sent.
+
+        The job: make an image from a text prompt, or edit images, with a Wan 2.6 model.
+
+        Takes the inputs of `start`. Raises `InvalidInput`.
+        """
+
+    def quote(
+        self,
+        *,
+        prompt: str | None = None,
+        input_images: Sequence[MediaInput] | None = None,
+        aspect_ratio: Literal["16:9", "1:1"] | str | None = None,
+        model: str | None = None,
+        name: str | None = None,
+        key: str | None = None,
+        meta: Mapping[str, Any] | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> int | None:
+        """Return the price of a start in coins, or None if the service gives none.
+
+        The start: make an image from a text prompt, or edit images, with a Wan 2.6 model.
+
+        Free of charge; nothing is uploaded or started.
+
+        Operation: ``POST /api/v1/generation/quote``.
+
+        Inputs (keyword only; None is not sent):
+            prompt (optional): Describes the image, or the changes to input_images.
+            input_images (optional): Reference images. Media: image.
+            aspect_ratio (optional): Aspect ratio; the service may support more than are known.
+                Known values: 16:9, 1:1.
+            model (optional): The model; its names are unknown.
+            name (optional): A name for the task. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
+            meta (optional): Your own JSON values.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
+        """
+
 class BlockingImageEditNamespace(BlockingTaskNamespace[..., ImageEditRecord]):
     """``a2e.image_edit``: images of clothing or products combined into one."""
 
@@ -1681,8 +1969,8 @@ class BlockingImageToVideoNamespace(BlockingImageToVideo[..., ImageToVideoRecord
         Inputs (keyword only; None is not sent):
             image_url: The image to animate. Media: image.
             prompt (optional): Describes what happens; required unless lora is given.
-            negative_prompt (optional): What the result must not show; required unless lora is
-                given.
+            negative_prompt (optional): What the result must not show. Recommended: it is
+                reported that the service may refuse a start without it, unless lora is given.
             lora (optional): Id of a LoRA preset, instead of the prompts.
             model_type (optional): FLF2V makes a video from the first image to end_image_url.
             model_version (optional): The model. The price depends on it, the default on your
@@ -1739,8 +2027,8 @@ class BlockingImageToVideoNamespace(BlockingImageToVideo[..., ImageToVideoRecord
         Inputs (keyword only; None is not sent):
             image_url: The image to animate. Media: image.
             prompt (optional): Describes what happens; required unless lora is given.
-            negative_prompt (optional): What the result must not show; required unless lora is
-                given.
+            negative_prompt (optional): What the result must not show. Recommended: it is
+                reported that the service may refuse a start without it, unless lora is given.
             lora (optional): Id of a LoRA preset, instead of the prompts.
             model_type (optional): FLF2V makes a video from the first image to end_image_url.
             model_version (optional): The model. The price depends on it, the default on your
@@ -1822,8 +2110,8 @@ class BlockingImageToVideoNamespace(BlockingImageToVideo[..., ImageToVideoRecord
         Inputs (keyword only; None is not sent):
             image_url: The image to animate. Media: image.
             prompt (optional): Describes what happens; required unless lora is given.
-            negative_prompt (optional): What the result must not show; required unless lora is
-                given.
+            negative_prompt (optional): What the result must not show. Recommended: it is
+                reported that the service may refuse a start without it, unless lora is given.
             lora (optional): Id of a LoRA preset, instead of the prompts.
             model_type (optional): FLF2V makes a video from the first image to end_image_url.
             model_version (optional): The model. The price depends on it, the default on your
@@ -2158,6 +2446,175 @@ class BlockingWanNamespace(BlockingTaskNamespace[..., WanRecord]):
             audio (optional): Generate audio; on by default.
             audio_url (optional): Audio for first_frame and first_last_frame: WAV or MP3, 3-30
                 s, at most 15 MB; cut to the length of the video. Media: audio.
+            name (optional): A name for the task. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
+            meta (optional): Your own JSON values.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
+        """
+
+class BlockingWan26R2vNamespace(BlockingTaskNamespace[..., Wan26R2vRecord]):
+    """``a2e.wan26_r2v``: videos of people or objects in references (Wan 2.6)."""
+
+    def start(
+        self,
+        *,
+        reference_urls: Sequence[MediaInput],
+        prompt: str | None = None,
+        model: Literal["wan2.6-r2v", "wan2.6-r2v-flash"] | str | None = None,
+        duration: Literal[5, 10] | None = None,
+        resolution: Literal["720p", "1080p"] | None = None,
+        aspect_ratio: Literal["16:9", "9:16"] | str | None = None,
+        shot_type: str | None = None,
+        audio: bool | None = None,
+        name: str | None = None,
+        key: str | None = None,
+        meta: Mapping[str, Any] | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> BlockingTask[Wan26R2vRecord]:
+        """Make a video that shows the people or objects of references, with Wan 2.6.
+
+        Checks the inputs, uploads local media and sends the start request once. Costs coins:
+        `quote` returns the price for given inputs, without charging it.
+
+        The finished record (`Wan26R2vRecord`) has the result in `record.outputs` (video).
+        Typical duration: unknown; a wait times out after 2 h unless `timeout` is given.
+
+        Raises `InvalidInput` (nothing was sent), `StartOutcomeUnknown` (no response arrived;
+        the request is not repeated), or the `ApiError` with which the service refused.
+
+        Operation: ``POST /api/v1/userWan26R2V/start``.
+
+        Inputs (keyword only; None is not sent):
+            reference_urls: The people or objects to show. Known to work: one image. Media:
+                image or video. Takes at least 1 item.
+            prompt (optional): Describes what happens in the video.
+            model (optional): The model; the default is unknown. The price depends on it. Known
+                values: wan2.6-r2v, wan2.6-r2v-flash.
+            duration (optional): Length of the video in seconds; the default is unknown.
+            resolution (optional): Resolution; the default is unknown.
+            aspect_ratio (optional): Aspect ratio; the service may support more than are known.
+                Known values: 16:9, 9:16.
+            shot_type (optional): Whether the video is one shot; the known value is: single.
+            audio (optional): Generate audio; the default is unknown.
+            name (optional): A name for the task. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
+            meta (optional): Your own JSON values.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
+        """
+
+    def run(
+        self,
+        *,
+        reference_urls: Sequence[MediaInput],
+        prompt: str | None = None,
+        model: Literal["wan2.6-r2v", "wan2.6-r2v-flash"] | str | None = None,
+        duration: Literal[5, 10] | None = None,
+        resolution: Literal["720p", "1080p"] | None = None,
+        aspect_ratio: Literal["16:9", "9:16"] | str | None = None,
+        shot_type: str | None = None,
+        audio: bool | None = None,
+        name: str | None = None,
+        key: str | None = None,
+        meta: Mapping[str, Any] | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> Wan26R2vRecord:
+        """Make a video that shows the people or objects of references, with Wan 2.6.
+
+        Starts a task, waits until it has finished and returns its record. Costs coins: `quote`
+        returns the price for given inputs, without charging it.
+
+        The finished record (`Wan26R2vRecord`) has the result in `record.outputs` (video).
+        Typical duration: unknown; a wait times out after 2 h unless `timeout` is given.
+
+        Raises what `start` and `Task.wait` raise. If the call is cancelled while it waits, the
+        task continues and is listed by `A2E.unclaimed`.
+
+        Inputs (keyword only; None is not sent):
+            reference_urls: The people or objects to show. Known to work: one image. Media:
+                image or video. Takes at least 1 item.
+            prompt (optional): Describes what happens in the video.
+            model (optional): The model; the default is unknown. The price depends on it. Known
+                values: wan2.6-r2v, wan2.6-r2v-flash.
+            duration (optional): Length of the video in seconds; the default is unknown.
+            resolution (optional): Resolution; the default is unknown.
+            aspect_ratio (optional): Aspect ratio; the service may support more than are known.
+                Known values: 16:9, 9:16.
+            shot_type (optional): Whether the video is one shot; the known value is: single.
+            audio (optional): Generate audio; the default is unknown.
+            name (optional): A name for the task. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
+            meta (optional): Your own JSON values.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
+        """
+
+    def job(
+        self,
+        *,
+        reference_urls: Sequence[MediaInput],
+        prompt: str | None = None,
+        model: Literal["wan2.6-r2v", "wan2.6-r2v-flash"] | str | None = None,
+        duration: Literal[5, 10] | None = None,
+        resolution: Literal["720p", "1080p"] | None = None,
+        aspect_ratio: Literal["16:9", "9:16"] | str | None = None,
+        shot_type: str | None = None,
+        audio: bool | None = None,
+        name: str | None = None,
+        key: str | None = None,
+        meta: Mapping[str, Any] | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> Job[Wan26R2vRecord]:
+        """Check the inputs and return a `Job` for `A2E.batch`. Nothing is sent.
+
+        The job: make a video that shows the people or objects of references, with Wan 2.6.
+
+        Takes the inputs of `start`. Raises `InvalidInput`.
+        """
+
+    def quote(
+        self,
+        *,
+        reference_urls: Sequence[MediaInput],
+        prompt: str | None = None,
+        model: Literal["wan2.6-r2v", "wan2.6-r2v-flash"] | str | None = None,
+        duration: Literal[5, 10] | None = None,
+        resolution: Literal["720p", "1080p"] | None = None,
+        aspect_ratio: Literal["16:9", "9:16"] | str | None = None,
+        shot_type: str | None = None,
+        audio: bool | None = None,
+        name: str | None = None,
+        key: str | None = None,
+        meta: Mapping[str, Any] | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> int | None:
+        """Return the price of a start in coins, or None if the service gives none.
+
+        The start: make a video that shows the people or objects of references, with Wan 2.6.
+
+        Free of charge; nothing is uploaded or started.
+
+        Operation: ``POST /api/v1/generation/quote``.
+
+        Inputs (keyword only; None is not sent):
+            reference_urls: The people or objects to show. Known to work: one image. Media:
+                image or video. Takes at least 1 item.
+            prompt (optional): Describes what happens in the video.
+            model (optional): The model; the default is unknown. The price depends on it. Known
+                values: wan2.6-r2v, wan2.6-r2v-flash.
+            duration (optional): Length of the video in seconds; the default is unknown.
+            resolution (optional): Resolution; the default is unknown.
+            aspect_ratio (optional): Aspect ratio; the service may support more than are known.
+                Known values: 16:9, 9:16.
+            shot_type (optional): Whether the video is one shot; the known value is: single.
+            audio (optional): Generate audio; the default is unknown.
             name (optional): A name for the task. At most 200 characters.
             key (optional): Starts with the same key return the same task and are charged once:
                 within one client or, with a journal, in all processes that share the journal.
@@ -4051,6 +4508,299 @@ class BlockingSoraNamespace(BlockingTaskNamespace[..., SoraRecord]):
                 JSON body.
         """
 
+class BlockingHailuoNamespace(BlockingTaskNamespace[..., HailuoRecord]):
+    """``a2e.hailuo``: videos from images (Hailuo)."""
+
+    def start(
+        self,
+        *,
+        image_urls: Sequence[MediaInput],
+        prompt: str | None = None,
+        resolution: Literal["768P", "1080P"] | None = None,
+        duration: Literal[6, 10] | None = None,
+        name: str | None = None,
+        key: str | None = None,
+        meta: Mapping[str, Any] | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> BlockingTask[HailuoRecord]:
+        """Make a video from one or several images, with Hailuo.
+
+        Checks the inputs, uploads local media and sends the start request once. Costs coins:
+        `quote` returns the price for given inputs, without charging it.
+
+        The finished record (`HailuoRecord`) has the result in `record.outputs` (video). Typical
+        duration: unknown; a wait times out after 2 h unless `timeout` is given.
+
+        Raises `InvalidInput` (nothing was sent), `StartOutcomeUnknown` (no response arrived;
+        the request is not repeated), or the `ApiError` with which the service refused.
+
+        Operation: ``POST /api/v1/hailuoVideo/start``.
+
+        Inputs (keyword only; None is not sent):
+            image_urls: The images, at least one, also with a prompt. Media: image. Takes at
+                least 1 item.
+            prompt (optional): Describes what happens in the video.
+            resolution (optional): Resolution; the default is unknown.
+            duration (optional): Length of the video in seconds; 10 needs resolution 768P.
+            name (optional): A name for the task. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
+            meta (optional): Your own JSON values.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
+        """
+
+    def run(
+        self,
+        *,
+        image_urls: Sequence[MediaInput],
+        prompt: str | None = None,
+        resolution: Literal["768P", "1080P"] | None = None,
+        duration: Literal[6, 10] | None = None,
+        name: str | None = None,
+        key: str | None = None,
+        meta: Mapping[str, Any] | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> HailuoRecord:
+        """Make a video from one or several images, with Hailuo.
+
+        Starts a task, waits until it has finished and returns its record. Costs coins: `quote`
+        returns the price for given inputs, without charging it.
+
+        The finished record (`HailuoRecord`) has the result in `record.outputs` (video). Typical
+        duration: unknown; a wait times out after 2 h unless `timeout` is given.
+
+        Raises what `start` and `Task.wait` raise. If the call is cancelled while it waits, the
+        task continues and is listed by `A2E.unclaimed`.
+
+        Inputs (keyword only; None is not sent):
+            image_urls: The images, at least one, also with a prompt. Media: image. Takes at
+                least 1 item.
+            prompt (optional): Describes what happens in the video.
+            resolution (optional): Resolution; the default is unknown.
+            duration (optional): Length of the video in seconds; 10 needs resolution 768P.
+            name (optional): A name for the task. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
+            meta (optional): Your own JSON values.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
+        """
+
+    def job(
+        self,
+        *,
+        image_urls: Sequence[MediaInput],
+        prompt: str | None = None,
+        resolution: Literal["768P", "1080P"] | None = None,
+        duration: Literal[6, 10] | None = None,
+        name: str | None = None,
+        key: str | None = None,
+        meta: Mapping[str, Any] | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> Job[HailuoRecord]:
+        """Check the inputs and return a `Job` for `A2E.batch`. Nothing is sent.
+
+        The job: make a video from one or several images, with Hailuo.
+
+        Takes the inputs of `start`. Raises `InvalidInput`.
+        """
+
+    def quote(
+        self,
+        *,
+        image_urls: Sequence[MediaInput],
+        prompt: str | None = None,
+        resolution: Literal["768P", "1080P"] | None = None,
+        duration: Literal[6, 10] | None = None,
+        name: str | None = None,
+        key: str | None = None,
+        meta: Mapping[str, Any] | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> int | None:
+        """Return the price of a start in coins, or None if the service gives none.
+
+        The start: make a video from one or several images, with Hailuo.
+
+        Free of charge; nothing is uploaded or started.
+
+        Operation: ``POST /api/v1/generation/quote``.
+
+        Inputs (keyword only; None is not sent):
+            image_urls: The images, at least one, also with a prompt. Media: image. Takes at
+                least 1 item.
+            prompt (optional): Describes what happens in the video.
+            resolution (optional): Resolution; the default is unknown.
+            duration (optional): Length of the video in seconds; 10 needs resolution 768P.
+            name (optional): A name for the task. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
+            meta (optional): Your own JSON values.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
+        """
+
+class BlockingMinimaxH3Namespace(BlockingTaskNamespace[..., MinimaxH3Record]):
+    """``a2e.minimax_h3``: videos from text or an image (MiniMax H3)."""
+
+    def start(
+        self,
+        *,
+        mode: Literal["text-to-video", "image-to-video"] | str | None = None,
+        prompt: str | None = None,
+        first_frame_url: MediaInput | None = None,
+        resolution: Literal["768P", "2K"] | None = None,
+        duration: int | None = None,
+        aspect_ratio: Literal["16:9", "9:16"] | str | None = None,
+        name: str | None = None,
+        key: str | None = None,
+        meta: Mapping[str, Any] | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> BlockingTask[MinimaxH3Record]:
+        """Make a video from text or from a first frame, with MiniMax H3.
+
+        Checks the inputs, uploads local media and sends the start request once. Costs coins:
+        `quote` returns the price for given inputs, without charging it.
+
+        The finished record (`MinimaxH3Record`) has the result in `record.outputs` (video).
+        Typical duration: unknown; a wait times out after 2 h unless `timeout` is given.
+
+        Raises `InvalidInput` (nothing was sent), `StartOutcomeUnknown` (no response arrived;
+        the request is not repeated), or the `ApiError` with which the service refused.
+
+        Operation: ``POST /api/v1/minimaxH3Video/start``.
+
+        Inputs (keyword only; None is not sent):
+            mode (optional): What the video is made from; the default is unknown. Known values:
+                text-to-video, image-to-video.
+            prompt (optional): Describes what happens; required for text-to-video.
+            first_frame_url (optional): The first frame; required for image-to-video. Media:
+                image.
+            resolution (optional): Resolution; the default is unknown.
+            duration (optional): Length of the video in seconds; the default is unknown. Range:
+                4 to 15.
+            aspect_ratio (optional): Aspect ratio; the service may support more than are known.
+                Known values: 16:9, 9:16.
+            name (optional): A name for the task. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
+            meta (optional): Your own JSON values.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
+        """
+
+    def run(
+        self,
+        *,
+        mode: Literal["text-to-video", "image-to-video"] | str | None = None,
+        prompt: str | None = None,
+        first_frame_url: MediaInput | None = None,
+        resolution: Literal["768P", "2K"] | None = None,
+        duration: int | None = None,
+        aspect_ratio: Literal["16:9", "9:16"] | str | None = None,
+        name: str | None = None,
+        key: str | None = None,
+        meta: Mapping[str, Any] | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> MinimaxH3Record:
+        """Make a video from text or from a first frame, with MiniMax H3.
+
+        Starts a task, waits until it has finished and returns its record. Costs coins: `quote`
+        returns the price for given inputs, without charging it.
+
+        The finished record (`MinimaxH3Record`) has the result in `record.outputs` (video).
+        Typical duration: unknown; a wait times out after 2 h unless `timeout` is given.
+
+        Raises what `start` and `Task.wait` raise. If the call is cancelled while it waits, the
+        task continues and is listed by `A2E.unclaimed`.
+
+        Inputs (keyword only; None is not sent):
+            mode (optional): What the video is made from; the default is unknown. Known values:
+                text-to-video, image-to-video.
+            prompt (optional): Describes what happens; required for text-to-video.
+            first_frame_url (optional): The first frame; required for image-to-video. Media:
+                image.
+            resolution (optional): Resolution; the default is unknown.
+            duration (optional): Length of the video in seconds; the default is unknown. Range:
+                4 to 15.
+            aspect_ratio (optional): Aspect ratio; the service may support more than are known.
+                Known values: 16:9, 9:16.
+            name (optional): A name for the task. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
+            meta (optional): Your own JSON values.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
+        """
+
+    def job(
+        self,
+        *,
+        mode: Literal["text-to-video", "image-to-video"] | str | None = None,
+        prompt: str | None = None,
+        first_frame_url: MediaInput | None = None,
+        resolution: Literal["768P", "2K"] | None = None,
+        duration: int | None = None,
+        aspect_ratio: Literal["16:9", "9:16"] | str | None = None,
+        name: str | None = None,
+        key: str | None = None,
+        meta: Mapping[str, Any] | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> Job[MinimaxH3Record]:
+        """Check the inputs and return a `Job` for `A2E.batch`. Nothing is sent.
+
+        The job: make a video from text or from a first frame, with MiniMax H3.
+
+        Takes the inputs of `start`. Raises `InvalidInput`.
+        """
+
+    def quote(
+        self,
+        *,
+        mode: Literal["text-to-video", "image-to-video"] | str | None = None,
+        prompt: str | None = None,
+        first_frame_url: MediaInput | None = None,
+        resolution: Literal["768P", "2K"] | None = None,
+        duration: int | None = None,
+        aspect_ratio: Literal["16:9", "9:16"] | str | None = None,
+        name: str | None = None,
+        key: str | None = None,
+        meta: Mapping[str, Any] | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> int | None:
+        """Return the price of a start in coins, or None if the service gives none.
+
+        The start: make a video from text or from a first frame, with MiniMax H3.
+
+        Free of charge; nothing is uploaded or started.
+
+        Operation: ``POST /api/v1/generation/quote``.
+
+        Inputs (keyword only; None is not sent):
+            mode (optional): What the video is made from; the default is unknown. Known values:
+                text-to-video, image-to-video.
+            prompt (optional): Describes what happens; required for text-to-video.
+            first_frame_url (optional): The first frame; required for image-to-video. Media:
+                image.
+            resolution (optional): Resolution; the default is unknown.
+            duration (optional): Length of the video in seconds; the default is unknown. Range:
+                4 to 15.
+            aspect_ratio (optional): Aspect ratio; the service may support more than are known.
+                Known values: 16:9, 9:16.
+            name (optional): A name for the task. At most 200 characters.
+            key (optional): Starts with the same key return the same task and are charged once:
+                within one client or, with a journal, in all processes that share the journal.
+                At most 200 characters.
+            meta (optional): Your own JSON values.
+            extra (optional): Inputs that this package does not know yet, by their names in the
+                JSON body.
+        """
+
 class BlockingAvatarVideoNamespace(BlockingTaskNamespace[..., AvatarVideoRecord]):
     """``a2e.avatar_video``: a speaking avatar."""
 
@@ -4429,6 +5179,11 @@ class BlockingVideoTwinNamespace(BlockingVideoTwin[..., VideoTwinRecord]):
         video_url: MediaInput | None = None,
         video_background_image: MediaInput | None = None,
         video_background_color: str | None = None,
+        gender: str | None = None,
+        prompt: str | None = None,
+        negative_prompt: str | None = None,
+        skip_preview: bool | None = None,
+        is_transcoding: bool | None = None,
         name: str | None = None,
         key: str | None = None,
         meta: Mapping[str, Any] | None = None,
@@ -4454,6 +5209,11 @@ class BlockingVideoTwinNamespace(BlockingVideoTwin[..., VideoTwinRecord]):
             video_background_image (optional): The background of the video as an image. Media:
                 image.
             video_background_color (optional): The background of the video as an RGBA colour.
+            gender (optional): Gender of the person, such as female or male.
+            prompt (optional): Describes what the person does, such as: smile and speak.
+            negative_prompt (optional): What the avatar must not show.
+            skip_preview (optional): Make no preview of the trained avatar.
+            is_transcoding (optional): Whether the service converts the video first.
             name (optional): A name for the task. At most 200 characters.
             key (optional): Starts with the same key return the same task and are charged once:
                 within one client or, with a journal, in all processes that share the journal.
@@ -4470,6 +5230,11 @@ class BlockingVideoTwinNamespace(BlockingVideoTwin[..., VideoTwinRecord]):
         video_url: MediaInput | None = None,
         video_background_image: MediaInput | None = None,
         video_background_color: str | None = None,
+        gender: str | None = None,
+        prompt: str | None = None,
+        negative_prompt: str | None = None,
+        skip_preview: bool | None = None,
+        is_transcoding: bool | None = None,
         name: str | None = None,
         key: str | None = None,
         meta: Mapping[str, Any] | None = None,
@@ -4493,6 +5258,11 @@ class BlockingVideoTwinNamespace(BlockingVideoTwin[..., VideoTwinRecord]):
             video_background_image (optional): The background of the video as an image. Media:
                 image.
             video_background_color (optional): The background of the video as an RGBA colour.
+            gender (optional): Gender of the person, such as female or male.
+            prompt (optional): Describes what the person does, such as: smile and speak.
+            negative_prompt (optional): What the avatar must not show.
+            skip_preview (optional): Make no preview of the trained avatar.
+            is_transcoding (optional): Whether the service converts the video first.
             name (optional): A name for the task. At most 200 characters.
             key (optional): Starts with the same key return the same task and are charged once:
                 within one client or, with a journal, in all processes that share the journal.
@@ -4509,6 +5279,11 @@ class BlockingVideoTwinNamespace(BlockingVideoTwin[..., VideoTwinRecord]):
         video_url: MediaInput | None = None,
         video_background_image: MediaInput | None = None,
         video_background_color: str | None = None,
+        gender: str | None = None,
+        prompt: str | None = None,
+        negative_prompt: str | None = None,
+        skip_preview: bool | None = None,
+        is_transcoding: bool | None = None,
         name: str | None = None,
         key: str | None = None,
         meta: Mapping[str, Any] | None = None,
@@ -4528,6 +5303,11 @@ class BlockingVideoTwinNamespace(BlockingVideoTwin[..., VideoTwinRecord]):
         video_url: MediaInput | None = None,
         video_background_image: MediaInput | None = None,
         video_background_color: str | None = None,
+        gender: str | None = None,
+        prompt: str | None = None,
+        negative_prompt: str | None = None,
+        skip_preview: bool | None = None,
+        is_transcoding: bool | None = None,
         name: str | None = None,
         key: str | None = None,
         meta: Mapping[str, Any] | None = None,
@@ -4547,6 +5327,11 @@ class BlockingVideoTwinNamespace(BlockingVideoTwin[..., VideoTwinRecord]):
             video_background_image (optional): The background of the video as an image. Media:
                 image.
             video_background_color (optional): The background of the video as an RGBA colour.
+            gender (optional): Gender of the person, such as female or male.
+            prompt (optional): Describes what the person does, such as: smile and speak.
+            negative_prompt (optional): What the avatar must not show.
+            skip_preview (optional): Make no preview of the trained avatar.
+            is_transcoding (optional): Whether the service converts the video first.
             name (optional): A name for the task. At most 200 characters.
             key (optional): Starts with the same key return the same task and are charged once:
                 within one client or, with a journal, in all processes that share the journal.
@@ -6172,6 +6957,10 @@ class BlockingKindNamespaces:
     @property
     def kling_image(self) -> BlockingKlingImageNamespace: ...
     @property
+    def wan27_image(self) -> BlockingWan27ImageNamespace: ...
+    @property
+    def wan26_image(self) -> BlockingWan26ImageNamespace: ...
+    @property
     def image_edit(self) -> BlockingImageEditNamespace: ...
     @property
     def virtual_try_on(self) -> BlockingVirtualTryOnNamespace: ...
@@ -6183,6 +6972,8 @@ class BlockingKindNamespaces:
     def image_to_video(self) -> BlockingImageToVideoNamespace: ...
     @property
     def wan(self) -> BlockingWanNamespace: ...
+    @property
+    def wan26_r2v(self) -> BlockingWan26R2vNamespace: ...
     @property
     def wan30(self) -> BlockingWan30Namespace: ...
     @property
@@ -6201,6 +6992,10 @@ class BlockingKindNamespaces:
     def kling_omni(self) -> BlockingKlingOmniNamespace: ...
     @property
     def sora(self) -> BlockingSoraNamespace: ...
+    @property
+    def hailuo(self) -> BlockingHailuoNamespace: ...
+    @property
+    def minimax_h3(self) -> BlockingMinimaxH3Namespace: ...
     @property
     def avatar_video(self) -> BlockingAvatarVideoNamespace: ...
     @property

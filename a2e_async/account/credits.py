@@ -74,7 +74,9 @@ class Credits:
         """Return one page of transactions, newest first.
 
         ``spending=True`` returns spending only, ``False`` income only. ``since`` and ``until``
-        limit the time, both included; they need a time zone.
+        limit the time, both included; they need a time zone. One generation may have several
+        transactions; most are booked when it completes, so a task that was just started may have
+        none.
         ``GET /api/v1/transactionRecord/creditsHistory``.
         """
         params: dict[str, str | int] = {
@@ -100,12 +102,18 @@ class Credits:
         return Page(tuple(_read_transaction(row) for row in rows), read_total_count(response.data))
 
     async def iter_history(
-        self, *, spending: bool | None = None, since: datetime | None = None
+        self,
+        *,
+        spending: bool | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
     ) -> AsyncIterator[Transaction]:
         """Yield all transactions, newest first, page by page; parameters as in `history`."""
 
         async def read(page: int) -> Page[Transaction]:
-            return await self.history(page=page, page_size=100, spending=spending, since=since)
+            return await self.history(
+                page=page, page_size=100, spending=spending, since=since, until=until
+            )
 
         async for transaction in paginate(read, lambda one: read_id(one.raw)):
             yield transaction

@@ -37,12 +37,16 @@ from a2e_async._core.tasks.parsing import (
     read_total_count,
     unwrap_detail,
 )
+from a2e_async._core.tasks.task import Task
 from a2e_async._core.typeguards import failure_text, is_mapping, is_sequence
 from a2e_async.account.avatars import Avatar, read_avatars
 from a2e_async.account.files import ANY_MEDIA
 from a2e_async.account.streaming import StreamingAvatars
 from a2e_async.errors import DecodeError, InvalidInput, NotFound
+from a2e_async.kinds.actions import read_started_task
 from a2e_async.kinds.avatar_video import AVATAR_VIDEO, AvatarVideoRecord
+from a2e_async.kinds.operations import read_detail, read_records
+from a2e_async.kinds.text_to_image import TEXT_TO_IMAGE, TextToImageRecord
 from a2e_async.models import Output, Page
 
 if TYPE_CHECKING:
@@ -50,6 +54,10 @@ if TYPE_CHECKING:
 
 TWIN_PREFIX: Final = "/api/v1/userVideoTwin"
 
+TEXT_TO_IMAGE_PREFIX: Final = "/api/v1/userText2image"
+"""The older spelling of `a2e_async.kinds.text_to_image.PREFIX`."""
+
+_TEXT_TO_IMAGE_ADVICE: Final = "Use a2e.text_to_image."
 _AVATAR_VIDEO_ADVICE: Final = "Use a2e.avatar_video.get(id), and a2e.attach(ref) to wait."
 
 
@@ -353,6 +361,83 @@ class Legacy:
             instead="Use a2e.voice_clone.start() with the audio of the video.",
         )
         return unwrap_response(data, "_id", "id").id()
+
+    # -- images from text ------------------------------------------------------------------
+
+    async def text_to_image(
+        self,
+        *,
+        name: str,
+        prompt: str,
+        req_key: Literal["high_aes_general_v21_L", "high_aes"] | str = "high_aes_general_v21_L",
+        width: int = 1024,
+        height: int = 1024,
+    ) -> Task[TextToImageRecord]:
+        """Make an image from text by the older path; return the task to wait for. Costs coins.
+
+        ``req_key`` is the model: ``high_aes_general_v21_L``, or ``high_aes`` for manga; sizes in
+        pixels. The task is polled by the current operations, as those of `a2e.text_to_image`,
+        which is the current way. The request is not repeated if no response arrives
+        (`StartOutcomeUnknown`): search for its ``name`` in `text_to_images`. Legacy:
+        ``POST /api/v1/userText2image/start``, with a lower-case i.
+        """
+        body = {
+            "name": check_text(name, "name"),
+            "prompt": check_text(prompt, "prompt"),
+            "req_key": check_text(req_key, "req_key"),
+            "width": check_int(width, "width"),
+            "height": check_int(height, "height"),
+        }
+        context = self._context
+        with legacy_operation(_TEXT_TO_IMAGE_ADVICE):
+            return await context.charged.call(
+                ChargedCall(
+                    kind="legacy.text_to_image",
+                    path=f"{TEXT_TO_IMAGE_PREFIX}/start",
+                    body=body,
+                    timeout=context.start_timeout,
+                    priority=context.priority,
+                    read_result=partial(read_started_task, context, TEXT_TO_IMAGE, None),
+                    on_unclaimed=context.starter.add_unclaimed,
+                    advice=f"Search for the name {name!r:.80} in a2e.legacy.text_to_images()",
+                )
+            )
+
+    async def text_to_image_status(self, id: str) -> TextToImageRecord:
+        """Return the record of an image by the older path. Free of charge. Raises `NotFound`.
+
+        The service refuses existing images at times, also as unknown; `text_to_images` shows them.
+        `a2e.text_to_image.get` is the current way. Legacy:
+        ``GET /api/v1/userText2image/{id}``, with a lower-case i.
+        """
+        path = f"{TEXT_TO_IMAGE_PREFIX}/{check_task_id(id)}"
+        with legacy_operation(_TEXT_TO_IMAGE_ADVICE, of_record=True):
+            response = await self._context.session.request(
+                "GET", path, **self._context.request_options()
+            )
+        return read_detail(self._context, TEXT_TO_IMAGE, response, path, id)
+
+    async def text_to_images(
+        self, *, page: int = 1, page_size: int = 20
+    ) -> Page[TextToImageRecord]:
+        """Return one page of the account's images by the older path, newest first. Free of charge.
+
+        `a2e.text_to_image.list` is the current way. Legacy:
+        ``GET /api/v1/userText2image/allRecords``, with a lower-case i.
+        """
+        params = {
+            "pageNum": check_int(page, "page"),
+            "pageSize": check_int(page_size, "page_size"),
+        }
+        with legacy_operation(_TEXT_TO_IMAGE_ADVICE):
+            response = await self._context.session.request(
+                "GET",
+                f"{TEXT_TO_IMAGE_PREFIX}/allRecords",
+                params=params,
+                **self._context.request_options(Priority.LIST),
+            )
+        rows = read_records(self._context, TEXT_TO_IMAGE, response.data)
+        return Page(rows, read_total_count(response.data))
 
     # -- text and account ------------------------------------------------------------------
 

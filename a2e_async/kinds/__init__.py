@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from a2e_async.kinds.flux2 import FLUX2, Flux2Input, Flux2Record
     from a2e_async.kinds.gpt_image import GPT_IMAGE, GptImageInput, GptImageRecord
     from a2e_async.kinds.grok_video import GROK_VIDEO, GrokVideoInput, GrokVideoRecord
+    from a2e_async.kinds.hailuo import HAILUO, HailuoInput, HailuoRecord
     from a2e_async.kinds.happyhorse import HAPPYHORSE, HappyhorseInput, HappyhorseRecord
     from a2e_async.kinds.head_swap import HEAD_SWAP, HeadSwapInput, HeadSwapRecord
     from a2e_async.kinds.image_edit import IMAGE_EDIT, ImageEditInput, ImageEditRecord
@@ -70,6 +71,7 @@ if TYPE_CHECKING:
     from a2e_async.kinds.kling_image import KLING_IMAGE, KlingImageInput, KlingImageRecord
     from a2e_async.kinds.kling_omni import KLING_OMNI, KlingOmniInput, KlingOmniRecord
     from a2e_async.kinds.kling_video import KLING_VIDEO, KlingVideoInput, KlingVideoRecord
+    from a2e_async.kinds.minimax_h3 import MINIMAX_H3, MinimaxH3Input, MinimaxH3Record
     from a2e_async.kinds.motion_transfer import (
         MOTION_TRANSFER,
         MotionTransferInput,
@@ -110,7 +112,11 @@ if TYPE_CHECKING:
     from a2e_async.kinds.virtual_try_on import VIRTUAL_TRY_ON, VirtualTryOnInput, VirtualTryOnRecord
     from a2e_async.kinds.voice_clone import VOICE_CLONE, VoiceCloneInput, VoiceCloneRecord
     from a2e_async.kinds.wan import WAN, WanInput, WanRecord
+    from a2e_async.kinds.wan26_image import WAN26_IMAGE, Wan26ImageInput, Wan26ImageRecord
+    from a2e_async.kinds.wan26_r2v import WAN26_R2V, Wan26R2vInput, Wan26R2vRecord
+    from a2e_async.kinds.wan27_image import WAN27_IMAGE, Wan27ImageInput, Wan27ImageRecord
     from a2e_async.kinds.wan30 import WAN30, Wan30Input, Wan30Record
+    from a2e_async.kinds.wan_image_inputs import WanImageInput, WanImageRecord
     from a2e_async.models import MediaType, NumericString, Record, WireName
 
 __all__ = [
@@ -123,6 +129,7 @@ __all__ = [
     "FLUX2",
     "GPT_IMAGE",
     "GROK_VIDEO",
+    "HAILUO",
     "HAPPYHORSE",
     "HEAD_SWAP",
     "IMAGE_EDIT",
@@ -130,6 +137,7 @@ __all__ = [
     "KLING_IMAGE",
     "KLING_OMNI",
     "KLING_VIDEO",
+    "MINIMAX_H3",
     "MOTION_TRANSFER",
     "NANO_BANANA",
     "PHOTOBOOK",
@@ -148,6 +156,9 @@ __all__ = [
     "VIRTUAL_TRY_ON",
     "VOICE_CLONE",
     "WAN",
+    "WAN26_IMAGE",
+    "WAN26_R2V",
+    "WAN27_IMAGE",
     "WAN30",
     "AcceptedMedia",
     "ActorSwapInput",
@@ -173,6 +184,8 @@ __all__ = [
     "GptImageRecord",
     "GrokVideoInput",
     "GrokVideoRecord",
+    "HailuoInput",
+    "HailuoRecord",
     "HappyhorseInput",
     "HappyhorseRecord",
     "HeadSwapInput",
@@ -196,6 +209,8 @@ __all__ = [
     "MaxLength",
     "MediaInput",
     "MediaType",
+    "MinimaxH3Input",
+    "MinimaxH3Record",
     "MotionTransferInput",
     "MotionTransferRecord",
     "MovingPersonInput",
@@ -250,8 +265,16 @@ __all__ = [
     "VirtualTryOnRecord",
     "VoiceCloneInput",
     "VoiceCloneRecord",
+    "Wan26ImageInput",
+    "Wan26ImageRecord",
+    "Wan26R2vInput",
+    "Wan26R2vRecord",
+    "Wan27ImageInput",
+    "Wan27ImageRecord",
     "Wan30Input",
     "Wan30Record",
+    "WanImageInput",
+    "WanImageRecord",
     "WanInput",
     "WanRecord",
     "WireName",
@@ -295,8 +318,11 @@ _MODULES: Final = {
     "GptImageRecord": "a2e_async.kinds.gpt_image",
     "GrokVideoInput": "a2e_async.kinds.grok_video",
     "GrokVideoRecord": "a2e_async.kinds.grok_video",
+    "HAILUO": "a2e_async.kinds.hailuo",
     "HAPPYHORSE": "a2e_async.kinds.happyhorse",
     "HEAD_SWAP": "a2e_async.kinds.head_swap",
+    "HailuoInput": "a2e_async.kinds.hailuo",
+    "HailuoRecord": "a2e_async.kinds.hailuo",
     "HappyhorseInput": "a2e_async.kinds.happyhorse",
     "HappyhorseRecord": "a2e_async.kinds.happyhorse",
     "HeadSwapInput": "a2e_async.kinds.head_swap",
@@ -321,11 +347,14 @@ _MODULES: Final = {
     "KlingVideoInput": "a2e_async.kinds.kling_video",
     "KlingVideoRecord": "a2e_async.kinds.kling_video",
     "ListPaging": "a2e_async._core.tasks.kind",
+    "MINIMAX_H3": "a2e_async.kinds.minimax_h3",
     "MOTION_TRANSFER": "a2e_async.kinds.motion_transfer",
     "MadeAvatar": "a2e_async.kinds.text_to_image",
     "MaxLength": "a2e_async._core.schema.inputs",
     "MediaInput": "a2e_async._core.schema.inputs",
     "MediaType": "a2e_async.models",
+    "MinimaxH3Input": "a2e_async.kinds.minimax_h3",
+    "MinimaxH3Record": "a2e_async.kinds.minimax_h3",
     "MotionTransferInput": "a2e_async.kinds.motion_transfer",
     "MotionTransferRecord": "a2e_async.kinds.motion_transfer",
     "MovingPersonInput": "a2e_async.kinds.person_inputs",
@@ -397,9 +426,20 @@ _MODULES: Final = {
     "VoiceCloneInput": "a2e_async.kinds.voice_clone",
     "VoiceCloneRecord": "a2e_async.kinds.voice_clone",
     "WAN": "a2e_async.kinds.wan",
+    "WAN26_IMAGE": "a2e_async.kinds.wan26_image",
+    "WAN26_R2V": "a2e_async.kinds.wan26_r2v",
+    "WAN27_IMAGE": "a2e_async.kinds.wan27_image",
     "WAN30": "a2e_async.kinds.wan30",
+    "Wan26ImageInput": "a2e_async.kinds.wan26_image",
+    "Wan26ImageRecord": "a2e_async.kinds.wan26_image",
+    "Wan26R2vInput": "a2e_async.kinds.wan26_r2v",
+    "Wan26R2vRecord": "a2e_async.kinds.wan26_r2v",
+    "Wan27ImageInput": "a2e_async.kinds.wan27_image",
+    "Wan27ImageRecord": "a2e_async.kinds.wan27_image",
     "Wan30Input": "a2e_async.kinds.wan30",
     "Wan30Record": "a2e_async.kinds.wan30",
+    "WanImageInput": "a2e_async.kinds.wan_image_inputs",
+    "WanImageRecord": "a2e_async.kinds.wan_image_inputs",
     "WanInput": "a2e_async.kinds.wan",
     "WanRecord": "a2e_async.kinds.wan",
     "WireName": "a2e_async.models",

@@ -36,25 +36,27 @@ async def start_task_action(
             body={"_id": check_task_id(id)},
             timeout=context.start_timeout,
             priority=context.priority,
-            read_result=partial(_read_started_task, context, kind, id),
+            read_result=partial(read_started_task, context, kind, id),
             on_unclaimed=context.starter.add_unclaimed,
             advice=f"Check {kind.label}.get({id!r}) and {kind.label}.list()",
         )
     )
 
 
-def _read_started_task(
-    context: RequestContext, kind: TaskKind[..., R], id: str, response: "ApiResponse"
+def read_started_task(
+    context: RequestContext, kind: TaskKind[..., R], id: str | None, response: "ApiResponse"
 ) -> Task[R] | None:
+    """Return the task that a response names, or else that of ``id``; None if there is neither."""
     data = response.data
     started = read_start_response(kind, data)
     if isinstance(started, StartRefusal):
         # The response may be the record without its id, with the failure of the earlier attempt.
         # That is no refusal.
-        if not (is_mapping(data) and kind.statuses.field in data):
+        if id is None or not (is_mapping(data) and kind.statuses.field in data):
             return None
         started = None
     ids = tuple(dict.fromkeys(found for raw in started or () if (found := read_id(raw))))
-    if not ids and response.code is None:
+    if not ids and (id is None or response.code is None):
         return None  # nothing in the response is the API's: it may be a gateway's
-    return Task(context.tasks, kind, ids or (id,), now=asyncio.get_running_loop().time())
+    now = asyncio.get_running_loop().time()
+    return Task(context.tasks, kind, ids or (id or "",), now=now)

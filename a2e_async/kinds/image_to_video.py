@@ -57,7 +57,11 @@ class ImageToVideoInput(TaskInput):
         str | None, FieldDoc("Describes what happens; required unless lora is given.")
     ] = None
     negative_prompt: Annotated[
-        str | None, FieldDoc("What the result must not show; required unless lora is given.")
+        str | None,
+        FieldDoc(
+            "What the result must not show. Recommended: it is reported that the service may "
+            "refuse a start without it, unless lora is given."
+        ),
     ] = None
     lora: Annotated[str | None, FieldDoc("Id of a LoRA preset, instead of the prompts.")] = None
     model_type: Annotated[
@@ -93,10 +97,8 @@ class ImageToVideoInput(TaskInput):
 
     def check(self) -> None:
         """Check the inputs that depend on each other."""
-        if not self.lora:
-            for name in ("prompt", "negative_prompt"):
-                if not (getattr(self, name) or "").strip():
-                    raise InvalidInput(f"{name} is required unless lora is given.", field=name)
+        if not self.lora and not (self.prompt or "").strip():
+            raise InvalidInput("prompt is required unless lora is given.", field="prompt")
         if self.model_type == "FLF2V" and self.end_image_url is None:
             raise InvalidInput("model_type FLF2V requires end_image_url.", field="end_image_url")
         if self.end_image_url is not None and self.model_type != "FLF2V":

@@ -76,3 +76,9 @@ def check_one_of(inputs: TaskInput, name: str, values: Collection[Any], conditio
     if value is not None and value not in values:
         listed = ", ".join(map(str, values))
         raise InvalidInput(f"{name} must be one of {listed} {condition}.", field=name)
+
+
+def check_any_given(inputs: TaskInput, *names: str) -> None:
+    """Raise if none of these inputs is given, unless ``extra`` may hold another in their place."""
+    if not inputs.extra and not any(is_given(inputs, name) for name in names):
+        raise InvalidInput(f"Give {' or '.join(names)}.", field=names[0])

@@ -97,7 +97,7 @@ class TaskNamespace(NotCopyable, Generic[P, R]):
         For kinds without a reliable detail operation the task is searched in the kind's list.
         """
         context, at = self._context, self.kind.poll_endpoint
-        if at is None:
+        if at is None or self.kind.detail_fallback is not None:
             return await find_record(context, self.kind, check_task_id(id))
         # The most frequent call of the package: it avoids the extra coroutine of find_record().
         path, params = at.for_id(check_task_id(id))

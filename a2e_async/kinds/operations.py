@@ -5,10 +5,12 @@ import math
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from a2e_async._core.context import RequestContext
 from a2e_async._core.http.rate_limit import Priority
+from a2e_async._core.tasks.detail_request import request_detail
 from a2e_async._core.tasks.kind import Endpoint, TaskKind, check_pollable, check_task_id
 from a2e_async._core.tasks.parsing import (
     ListEndDetector,
@@ -223,10 +225,8 @@ _GONE_ADVICE: Final = "It was deleted, has expired, or belongs to another accoun
 async def _fetch_detail(
     context: RequestContext, kind: TaskKind[..., R], endpoint: Endpoint, id: str
 ) -> R:
-    path, params = endpoint.for_id(id)
-    response = await context.session.request(
-        endpoint.method, path, params=params, **context.request_options()
-    )
+    send = partial(context.session.request, **context.request_options())
+    response, path = await request_detail(send, kind, endpoint, id)
     return read_detail(context, kind, response, path, id)
 
 

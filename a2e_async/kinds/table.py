@@ -16,6 +16,8 @@ KIND_TABLE: Final[Mapping[str, tuple[str, ...]]] = {
         "flux2",
         "qwen_image",
         "kling_image",
+        "wan27_image",
+        "wan26_image",
         "image_edit",
         "virtual_try_on",
         "product_avatar",
@@ -24,6 +26,7 @@ KIND_TABLE: Final[Mapping[str, tuple[str, ...]]] = {
     "Videos from text and images": (
         "image_to_video",
         "wan",
+        "wan26_r2v",
         "wan30",
         "happyhorse",
         "seedance",
@@ -33,6 +36,8 @@ KIND_TABLE: Final[Mapping[str, tuple[str, ...]]] = {
         "kling_video",
         "kling_omni",
         "sora",
+        "hailuo",
+        "minimax_h3",
     ),
     "People in images and videos": (
         "avatar_video",
@@ -87,6 +92,7 @@ OTHER_NAMES: Final[Mapping[str, tuple[str, ...]]] = {
         "SpeakingPersonInput",
         "SpeakingPersonRecord",
     ),
+    "a2e_async.kinds.wan_image_inputs": ("WanImageInput", "WanImageRecord"),
     "a2e_async.kinds.registry": ("kind_named", "kind_names"),
     "a2e_async.models": ("MediaType", "NumericString", "Record", "WireName"),
 }

@@ -1,7 +1,7 @@
 """Text to image: one or several images from text and reference images.
 
 Generates an image from a prompt, with optional reference images. `max_images` generates several
-at once.
+at once. `model_type="zimage"` and `model_version` are known from public clients only.
 
 ```python
 record = await a2e.text_to_image.run(
@@ -47,8 +47,12 @@ class TextToImageInput(TaskInput):
     width: Annotated[int | None, FieldDoc("Width in pixels; 1024 by default.")] = None
     height: Annotated[int | None, FieldDoc("Height in pixels; 1024 by default.")] = None
     model_type: Annotated[
-        Literal["a2e", "seedream"] | str | None,
+        Literal["a2e", "zimage", "seedream"] | str | None,
         FieldDoc("The model, a2e by default. The price depends on it."),
+    ] = None
+    model_version: Annotated[
+        Literal["5.0-pro", "5.0", "4.5"] | str | None,
+        FieldDoc("The version of seedream. The price may depend on it."),
     ] = None
     input_images: Annotated[
         Sequence[MediaInput] | None,
@@ -90,6 +94,8 @@ class TextToImageRecord(Record):
     """Height in pixels."""
     model_type: str | None = None
     """The type of the model."""
+    model_version: str | None = None
+    """The version of the model."""
     input_images: tuple[str, ...] = ()
     """URLs of the input images, in order."""
     skip_face_enhance: bool | None = None

@@ -1,7 +1,9 @@
 """Video twin: an avatar of a real person, trained from a video or an image.
 
 Trains an avatar from a video or an image of a person who has given consent. Its result is
-`record.anchor_id`, for [avatar_video](avatar_video.md) with `anchor_type=1`.
+`record.anchor_id`, for [avatar_video](avatar_video.md) with `anchor_type=1`. The service's
+reference does not name `gender`, `prompt`, `negative_prompt`, `skip_preview` and `is_transcoding`;
+public clients send them.
 
 ```python
 twin = await a2e.video_twin.run(name="Ana", video_url="clip.mp4")
@@ -55,6 +57,22 @@ class VideoTwinInput(TaskInput):
     ] = None
     video_background_color: Annotated[
         str | None, FieldDoc("The background of the video as an RGBA colour.")
+    ] = None
+
+    gender: Annotated[str | None, FieldDoc("Gender of the person, such as female or male.")] = None
+    prompt: Annotated[
+        str | None, FieldDoc("Describes what the person does, such as: smile and speak.")
+    ] = None
+    negative_prompt: Annotated[str | None, FieldDoc("What the avatar must not show.")] = None
+    skip_preview: Annotated[
+        bool | None,
+        WireName("skipPreview"),
+        FieldDoc("Make no preview of the trained avatar."),
+    ] = None
+    is_transcoding: Annotated[
+        bool | None,
+        WireName("isTranscoding"),
+        FieldDoc("Whether the service converts the video first."),
     ] = None
 
     def check(self) -> None:

@@ -318,6 +318,7 @@ def _operations(kind: TaskKind[..., Any]) -> str:
         ("`start`, `run`", kind.start, "charged; sent once"),
         ("`quote`", Endpoint("POST", "/api/v1/generation/quote"), ""),
         ("`get`", detail, "unreliable: the list is the fallback" if kind.unreliable_detail else ""),
+        ("`get`", kind.detail_fallback, "tried if the other path refuses"),
         ("`get_many`", kind.batch_detail, f"up to {kind.max_batch_size} ids per request"),
         ("`list`, `iter`", kind.list, _pages(kind)),
         ("`processing`", kind.processing_list, ""),

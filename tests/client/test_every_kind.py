@@ -20,7 +20,10 @@ from .conftest import nothing_charged, paid
 
 KINDS = kind_names()
 
-SAFE = ("nano_banana", "gpt_image", "flux2", "qwen_image", "kling_image")
+SAFE = {
+    *("nano_banana", "gpt_image", "flux2", "qwen_image", "kling_image"),
+    *("wan26_image", "wan27_image"),
+}
 """Kinds whose body has ``force_generate: false`` besides the inputs: the safe choice."""
 
 MAGIC = {"image": b"\x89PNG", "video": b"ftyp", "audio": b"RIFF"}

@@ -61,6 +61,21 @@ async def test_fits(a2e: A2E, sandbox: Sandbox, name: str, inputs: dict[str, Any
         assert {key: charge.body[key] for key in body} == body
 
 
+async def test_a_negative_prompt_is_not_required(a2e: A2E, sandbox: Sandbox) -> None:
+    """Whether the service requires it is contradictory: it decides."""
+    record = await a2e.image_to_video.run(image_url=PICTURE, prompt="wave")
+    assert record.output
+    (charge,) = sandbox.ledger.starts()
+    assert "negative_prompt" not in charge.body
+
+
+def test_an_unknown_mode_is_left_to_the_service(a2e: A2E) -> None:
+    """MiniMax H3 makes videos from references too; how that mode is named is unknown."""
+    extra = {"reference_urls": [PICTURE]}
+    assert a2e.minimax_h3.job(mode="reference-to-video", extra=extra).input.extra == extra
+    assert a2e.minimax_h3.job(mode="reference-to-video", prompt="a fox", first_frame_url=PICTURE)
+
+
 async def test_media_are_uploaded(a2e: A2E, sandbox: Sandbox) -> None:
     """Local files and Outputs work wherever URLs do, in lists as well."""
     made = await a2e.sora.run(image_urls=[media.portrait()], prompt="wave")

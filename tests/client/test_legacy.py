@@ -208,6 +208,60 @@ async def test_twins(a2e: A2E, sandbox: Sandbox) -> None:
     assert await a2e.legacy.continue_training(twin.id)
 
 
+# -- images from text --------------------------------------------------------------------------
+
+
+async def test_an_image_by_the_older_path(a2e: A2E, sandbox: Sandbox) -> None:
+    """Started once by the older path; its task is waited for by the current operations."""
+    inputs: dict[str, Any] = {"name": "lake", "prompt": "a lake", "width": 512, "height": 768}
+    task = await a2e.legacy.text_to_image(**inputs, req_key="high_aes")
+    record = await task
+    assert task.ref == f"text_to_image:{record.id}"
+    assert await record.output.read()
+    (charge,) = charges(sandbox, "text_to_image")
+    assert charge.ids == task.ids
+    assert charge.body == inputs
+    (listed,) = await a2e.legacy.text_to_images(page_size=5)
+    assert (listed.id, listed.name, listed.width) == (record.id, "lake", 512)
+    assert await a2e.legacy.text_to_image_status(record.id) == record
+    with pytest.raises(NotFound):
+        await a2e.legacy.text_to_image_status(ID)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "field"),
+    [
+        ({"name": ""}, "name"),
+        ({"prompt": " "}, "prompt"),
+        ({"req_key": 5}, "req_key"),
+        ({"width": 0}, "width"),
+        ({"height": 1.5}, "height"),
+    ],
+)
+async def test_an_image_refused(
+    a2e: A2E, sandbox: Sandbox, inputs: dict[str, Any], field: str
+) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        await a2e.legacy.text_to_image(**{"name": "lake", "prompt": "a lake", **inputs})
+    assert caught.value.field == field
+    assert nothing_charged(sandbox)
+
+
+async def test_an_image_whose_response_is_lost(a2e: A2E, sandbox: Sandbox) -> None:
+    """Sent once; the error says where to search. A cancelled caller leaves its task."""
+    sandbox.faults.http_error(502, role="legacy", accepted=True)
+    with pytest.raises(StartOutcomeUnknown, match=r"'lake' in a2e.legacy.text_to_images\(\)"):
+        await a2e.legacy.text_to_image(name="lake", prompt="a lake")
+    (lost,) = await a2e.legacy.text_to_images()
+    assert lost.name == "lake"
+    sandbox.faults.slow(0.2, "legacy", accepted=True)
+    starting = asyncio.create_task(a2e.legacy.text_to_image(name="sea", prompt="a sea"))
+    await until(lambda: len(charges(sandbox, "text_to_image")) == 2)
+    starting.cancel()
+    await until(a2e.unclaimed)
+    assert (await a2e.unclaimed()[0]).name == "sea"
+
+
 # -- gone --------------------------------------------------------------------------------------
 
 CALLS: dict[str, Any] = {
@@ -219,6 +273,9 @@ CALLS: dict[str, Any] = {
     "characters": lambda old: old.characters(),
     "continue_training": lambda old: old.continue_training(ID),
     "clone_voice_of_twin": lambda old: old.clone_voice_of_twin(ID),
+    "text_to_image": lambda old: old.text_to_image(name="lake", prompt="a lake"),
+    "text_to_image_status": lambda old: old.text_to_image_status(ID),
+    "text_to_images": lambda old: old.text_to_images(),
     "detect_language": lambda old: old.detect_language("x"),
     "set_public_pool": lambda old: old.set_public_pool(True),
     "add_user": lambda old: old.add_user("eve"),
@@ -233,6 +290,7 @@ PAID = {
     "upload_permit",
     "continue_training",
     "clone_voice_of_twin",
+    "text_to_image",
     "streaming room",
 }
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from a2e_async.sandbox import media
 from tests.samples import CLIP as VIDEO
 from tests.samples import FACE as PICTURE
 from tests.samples import OTHER
@@ -146,6 +147,36 @@ FITS: dict[str, list[dict[str, Any]]] = {
         {"image_urls": [PICTURE]},
         {"model_type": "text-to-video", "duration_seconds": 15, "quality": "high"},
     ],
+    "hailuo": [
+        {"image_urls": [PICTURE, OTHER], "duration": 10, "resolution": "768P"},
+        {"image_urls": [PICTURE], "duration": 6, "resolution": "1080P", "prompt": None},
+        {"image_urls": [PICTURE], "duration": 10},  # the default resolution is unknown
+    ],
+    "minimax_h3": [
+        {
+            "mode": "image-to-video",
+            "first_frame_url": PICTURE,
+            "resolution": "2K",
+            "duration": 15,
+            "aspect_ratio": "9:16",
+        },
+        {"mode": "text-to-video", "duration": 4},
+        {"mode": "image-to-video", "first_frame_url": PICTURE, "prompt": None},
+        {"first_frame_url": PICTURE, "prompt": None},
+        {},
+    ],
+    "wan26_r2v": [
+        {
+            "reference_urls": [PICTURE],
+            "model": "wan2.6-r2v-flash",
+            "duration": 10,
+            "resolution": "1080p",
+            "aspect_ratio": "9:16",
+            "shot_type": "single",
+            "audio": True,
+        },
+        {"reference_urls": [VIDEO, PICTURE], "prompt": None, "aspect_ratio": "1:1"},
+    ],
     "wan30": [
         {},
         {"mode": "first-frame", "first_frame_url": PICTURE, "prompt": None},
@@ -265,6 +296,24 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
         {**EDIT, "omni_reference_task_type": "extend", "aspect_ratio": "16:9"},
         "aspect_ratio",
     ),
+    ("hailuo", {}, "image_urls"),
+    ("hailuo", {"image_urls": []}, "image_urls"),
+    ("hailuo", {"image_urls": [PICTURE], "duration": 5}, "duration"),
+    (
+        "hailuo",
+        {"image_urls": [PICTURE], "duration": 10, "resolution": "1080P"},
+        "resolution",
+    ),
+    ("minimax_h3", {"prompt": None}, "prompt"),
+    ("minimax_h3", {"mode": "text-to-video", "prompt": " "}, "prompt"),
+    ("minimax_h3", {"mode": "text-to-video", "first_frame_url": PICTURE}, "first_frame_url"),
+    ("minimax_h3", {"mode": "image-to-video"}, "first_frame_url"),
+    ("minimax_h3", {"duration": 3}, "duration"),
+    ("minimax_h3", {"duration": 16}, "duration"),
+    ("minimax_h3", {"resolution": "1080P"}, "resolution"),
+    ("wan26_r2v", {}, "reference_urls"),
+    ("wan26_r2v", {"reference_urls": [media.speech()]}, "reference_urls"),
+    ("wan26_r2v", {"reference_urls": [PICTURE], "duration": 7}, "duration"),
     ("veo", {"image_urls": [PICTURE]}, "image_urls"),
     ("veo", {"generation_type": "REFERENCE_2_VIDEO"}, "image_urls"),
     (

@@ -5,12 +5,14 @@
 
 import itertools
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from a2e_async import A2E, Output
+from a2e_async.errors import InvalidRequest, NotFound
 from a2e_async.sandbox import Sandbox, media
 from tests.samples import FACE, SAMPLES, TALK
 
@@ -202,7 +204,7 @@ async def money(a2e: A2E, sandbox: Sandbox) -> None:
         until=now + timedelta(days=30),
     )
     assert page.items
-    assert [one async for one in first_of(a2e.credits.iter_history(), 3)]
+    assert [one async for one in first_of(a2e.credits.iter_history(until=now), 3)]
     quote = await a2e.credits.quote(
         "/api/v1/userDubbing/startDubbing", {"source_url": TALK, "target_lang": "es"}
     )
@@ -262,6 +264,17 @@ async def legacy_avatars(a2e: A2E, sandbox: Sandbox) -> None:
     await a2e.legacy.clone_voice_of_twin(twin.id)
 
 
+async def legacy_images(a2e: A2E, sandbox: Sandbox) -> None:
+    task = await a2e.legacy.text_to_image(name="lake", prompt="a lake", width=512, height=512)
+    record = await task
+    assert record.output
+    assert task.ids[0] in {one.id for one in await a2e.legacy.text_to_images(page=1, page_size=10)}
+    for _ in range(2):  # every third request is refused
+        with suppress(NotFound, InvalidRequest):
+            assert (await a2e.legacy.text_to_image_status(task.ids[0])).output
+            break
+
+
 async def legacy_account(a2e: A2E, sandbox: Sandbox) -> None:
     assert await a2e.legacy.detect_language("Good morning")
     assert await a2e.legacy.set_public_pool(True) is True
@@ -312,6 +325,9 @@ CALLS: Mapping[str, Call] = {
     "legacy.characters": legacy_avatars,
     "legacy.continue_training": legacy_avatars,
     "legacy.clone_voice_of_twin": legacy_avatars,
+    "legacy.text_to_image": legacy_images,
+    "legacy.text_to_image_status": legacy_images,
+    "legacy.text_to_images": legacy_images,
     "legacy.streaming_avatar.avatars": rooms,
     "legacy.streaming_avatar.room": rooms,
     "legacy.detect_language": legacy_account,

@@ -65,6 +65,7 @@ def test_operations(name: str) -> None:
     for role, endpoint in (
         ("start", kind.start),
         ("detail", kind.detail),
+        ("detail_fallback", kind.detail_fallback),
         ("list", kind.list),
         ("processing", kind.processing_list),
         ("batch_detail", kind.batch_detail),

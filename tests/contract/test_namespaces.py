@@ -14,7 +14,7 @@ import pytest
 
 from a2e_async import A2E
 from a2e_async._namespaces import Namespaces
-from a2e_async.errors import InvalidInput
+from a2e_async.errors import InvalidInput, NotFound
 from a2e_async.kinds.namespace import RenamableNamespace, TaskNamespace
 from a2e_async.kinds.registry import kind_named, kind_names
 from a2e_async.sandbox import Sandbox, check_media
@@ -167,6 +167,9 @@ async def every_common_method(a2e: A2E, name: str) -> None:
     if kind.delete is not None:
         for id in task.ids:
             await namespace.delete(id)
+    if kind.detail_fallback is not None:
+        with pytest.raises(NotFound):  # from both paths
+            await namespace.get(task.ids[0])
     for has, call in (
         (kind.list, namespace.list),
         (kind.processing_list, namespace.processing),

@@ -21,6 +21,7 @@ class Kind:
     result_field: str
     failure_field: str
     detail: str | None = None
+    detail_fallback: str | None = None
     list: str | None = None
     processing: str | None = None
     batch_detail: str | None = None
@@ -55,14 +56,15 @@ _DIFFERENT: Final[Mapping[str, Mapping[str, Any]]] = {
 """What the contract's table of kinds does not say."""
 
 
+_OPERATIONS: Final = (
+    *("start", "detail", "detail_fallback", "list", "processing", "batch_detail", "delete"),
+)
+
+
 def _kind(row: Mapping[str, Any]) -> Kind:
     """Return a kind from its row in the contract's table."""
     result = row["result_fields"][0]
-    operations = {
-        name: row[name].replace("{_id}", "{id}")
-        for name in ("start", "detail", "list", "processing", "batch_detail", "delete")
-        if name in row
-    }
+    operations = {name: row[name].replace("{_id}", "{id}") for name in _OPERATIONS if name in row}
     facts = {
         **operations,
         "kind": row["kind"],
@@ -90,8 +92,7 @@ def _load() -> Iterator[Kind]:
     assert package is not None
     assert package.origin is not None
     contract = Path(package.origin).parent / "sandbox" / "data" / "kinds.json"
-    for path in (contract, Path(__file__).with_name("new_kinds.json")):
-        yield from map(_kind, json.loads(path.read_text(encoding="utf-8")))
+    yield from map(_kind, json.loads(contract.read_text(encoding="utf-8")))
 
 
 KINDS: Final[Mapping[str, Kind]] = {kind.kind: kind for kind in _load()}

@@ -27,6 +27,7 @@ CHARGED_CALLS: Final[Mapping[str, str]] = {
     "/api/v1/streaming-avatar/ask": "ask",
     "/api/v1/streaming-avatar/speak": "speak",
     "/api/v1/userText2Image/quickAddAvatar": "make_avatar",
+    "/api/v1/userText2image/start": "image_legacy",
     "/api/v1/userImage2Video/prompt_extension": "prompt",
     "/api/v1/userCaptionRemoval/retry": "retry",
     "/api/v1/userVideoTwin/retry": "retry_twin",
@@ -44,6 +45,7 @@ CALL_DATA: Final[Mapping[str, Mapping[str, Any]]] = {
     "room": {"channel": "c", "appId": "a", "token": "t", "uid": 7},
     "prompt": {"prompt": "a harbour at dawn"},
     "add_background": {"_id": "66ea4dd87db10c73fa29b5ab", "img_url": "https://media.example/a.png"},
+    "image_legacy": {"_id": "66ea4dd87db10c73fa29b5ad", "current_status": "initialized"},
     "add_face": {"_id": "66ea4dd87db10c73fa29b5ac", "face_url": "https://media.example/a.png"},
 }
 """Data of the responses that are not a URL."""
@@ -63,6 +65,7 @@ _OPERATIONS: Final = (
     (Step.PROCESSING, "processing"),
     (Step.BATCH_DETAIL, "batch_detail"),
     (Step.DETAIL, "detail"),
+    (Step.DETAIL, "detail_fallback"),
     (Step.DELETE, "delete"),
 )
 

@@ -45,6 +45,7 @@ WITH_RESULT: Mapping[str, Call] = {
     "presign": lambda a2e: a2e.legacy.upload_permit("talk.wav"),
     "room": _open_room,
     "prompt": lambda a2e: a2e.image_to_video.extend_prompt(**PROMPT),
+    "image_legacy": lambda a2e: a2e.legacy.text_to_image(name="lake", prompt="a lake"),
 }
 """Calls that succeed only with their result."""
 

@@ -632,3 +632,28 @@ async def test_eager_tasks(hostile: HostileServer, make_client: MakeClient) -> N
             assert all(good(result) for result in await outcomes(tasks))
     finally:
         loop.set_task_factory(None)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault.page(404),
+        Fault.page(200),
+        Fault.status(405),
+        Fault.refusal(400, 400, "cannot read"),
+        Fault.refusal(404, 404, "record not found"),
+    ],
+    ids=lambda fault: fault.name,
+)
+async def test_a_detail_path_that_does_not_exist(
+    hostile: HostileServer, make_client: MakeClient, fault: Fault
+) -> None:
+    """However its absence shows: the record is read at the other path."""
+    a2e = make_client()
+    (task,) = await started(a2e, "wan27_image")
+    hostile.finish()
+    hostile.faults.add(Step.DETAIL, fault, times=1)
+    assert (await a2e.wan27_image.get(task.ids[0])).output
+    hostile.faults.add(Step.DETAIL, fault, times=1)
+    assert (await task.wait(timeout=20)).output
+    assert hostile.count(Step.LIST) == hostile.count(Step.BATCH_DETAIL) == 0

@@ -94,7 +94,7 @@ OWN: Final = (FILM, POSTER, ECHO)
 def to_toml(name: str, kind: TaskKind[..., Any], media: dict[str, Any]) -> str:
     """Return a kind as the table of a TOML file, without its classes."""
     lines = [f"[{name}]"]
-    for field in ("start", "detail", "list", "processing_list", "batch_detail"):
+    for field in ("start", "detail", "detail_fallback", "list", "processing_list", "batch_detail"):
         lines += _endpoint(field, getattr(kind, field))
     for field in ("delete", "rename", "retry", "recovery_lists"):
         lines += _endpoint(field, getattr(kind, field))

@@ -77,6 +77,11 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"detail": get("/a/{id}", id_parameter="id")}, "the id is given twice"),
     ({"detail": get("/a", id_parameter="skip_face_mask")}, "id_parameter: .* safety check"),
     ({"detail": Endpoint("DELETE", "/a/{id}")}, "detail: the method must be GET or POST"),
+    ({"detail_fallback": get("/a")}, "detail_fallback: /a does not say where the id goes"),
+    (
+        {"detail": None, "detail_fallback": get("/a/{id}")},
+        "kind short_film: detail_fallback: declare it as detail",
+    ),
     ({"delete": Endpoint("DELETE", "/a")}, "delete: /a does not say where the id goes"),
     ({"rename": Endpoint("PUT", "/a")}, "rename: /a does not say where the id goes"),
     ({"list": get("/a/{id}")}, "list: this operation takes no id"),

@@ -270,12 +270,11 @@ def test_the_signature_is_the_declaration(name: str) -> None:
 
 
 def test_image_to_video_checks_what_belongs_together() -> None:
-    """lora or both prompts; FLF2V and end_image_url; one of the two lengths."""
+    """lora or a prompt; FLF2V and end_image_url; one of the two lengths."""
     cls: Any = kind_named("image_to_video").input
     good = {"image_url": URL, "prompt": "p", "negative_prompt": "n"}
     for change, field in (
         ({"prompt": None}, "prompt"),
-        ({"negative_prompt": None}, "negative_prompt"),
         ({"model_type": "FLF2V"}, "end_image_url"),
         ({"end_image_url": URL}, "model_type"),
         ({"model_type": "GENERAL", "end_image_url": URL}, "model_type"),

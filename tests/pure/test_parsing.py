@@ -10,7 +10,7 @@ from attrs import evolve
 
 from a2e_async._core.redact import hide_signatures
 from a2e_async._core.tasks.kind import OutputField, StatusVocabulary, TaskKind
-from a2e_async._core.tasks.parsing import read_record, read_status
+from a2e_async._core.tasks.parsing import read_raw_records, read_record, read_status
 from a2e_async.errors import DecodeError
 from a2e_async.kinds.registry import kind_named
 from a2e_async.models import Record, Status
@@ -102,6 +102,21 @@ def test_what_the_field_map_cannot_read_is_kept(field: str, value: Any) -> None:
     record = read_record(DUBBING, {"_id": ID, field: value, **state})
     assert record.extra == {field: hide_signatures(value)}
     assert "Signature" not in repr(record.extra)
+
+
+@pytest.mark.parametrize(
+    ("data", "ids"),
+    [
+        ({"0": {"_id": ID}, "1": {"_id": "b" * 24}}, [ID, "b" * 24]),
+        ({"0": {"_id": ID}, "1": None}, [ID]),
+        ({"0": {"_id": ID}, "first": {"_id": "b" * 24}}, []),
+        ({"400": "no"}, []),
+        ({}, []),
+    ],
+)
+def test_a_list_as_an_object(data: Any, ids: list[str]) -> None:
+    """A start of text_to_image may answer with an object whose names are positions."""
+    assert [row["_id"] for row in read_raw_records(data)] == ids
 
 
 def test_a_plain_record_has_no_extra() -> None:

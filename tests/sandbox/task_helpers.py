@@ -51,7 +51,8 @@ async def read_record(api: Api, kind: str, task_id: str) -> dict[str, Any]:
     """Return the record by the first operation that the kind has: detail, batchDetail, list."""
     row = kind_table()[kind]
     if "detail" in row and not KINDS[kind].detail_fails_every:
-        data = (await api.get(path_of(kind, "detail", task_id))).data
+        path = "detail" if KINDS[kind].has_first_detail else "detail_fallback"
+        data = (await api.get(path_of(kind, path, task_id))).data
     elif "batch_detail" in row:
         data = (await api.post(path_of(kind, "batch_detail"), {"ids": [task_id]})).data
     else:

@@ -184,3 +184,25 @@ async def test_an_avatar_video_is_found_by_the_older_calls(api: Api) -> None:
         assert (listed["_id"], listed["status"]) == (record["_id"], word)
     assert result["process"] == 100
     assert (await api.fetch("GET", result["result"])).status == 200
+
+
+# Images from text
+
+
+async def test_images_by_the_older_path(api: Api) -> None:
+    """They are the images of the current operations: same records, price and refusals."""
+    path = "/api/v1/userText2image"
+    body = {"name": "lake", "prompt": "a lake", "width": 512, "height": 768}
+    reply = await api.post(f"{path}/start", {**body, "req_key": "high_aes"})
+    (record,) = reply.data
+    assert {name: record[name] for name in body} == body
+    (charge,) = api.sandbox.ledger.charges
+    assert (charge.kind, charge.ids, charge.body) == ("text_to_image", (record["_id"],), body)
+    api.sandbox.advance(86400)
+    for listed in (f"{path}/allRecords", "/api/v1/userText2Image/allRecords?pageNum=1"):
+        assert [row["_id"] for row in (await api.get(listed)).data["rows"]] == [record["_id"]]
+    shown = (await api.get(f"{path}/{record['_id']}")).data
+    assert (shown["current_status"], len(shown["image_urls"])) == ("completed", 1)
+    assert (await api.get(f"{path}/{NOBODY}")).status == 404
+    assert fields(await api.post(f"{path}/start", body)) == ["req_key"]
+    assert len(api.sandbox.ledger.charges) == 1

@@ -17,6 +17,7 @@ from a2e_async.kinds import (
     Flux2Record,
     GptImageRecord,
     GrokVideoRecord,
+    HailuoRecord,
     HappyhorseRecord,
     HeadSwapRecord,
     ImageEditRecord,
@@ -24,6 +25,7 @@ from a2e_async.kinds import (
     KlingImageRecord,
     KlingOmniRecord,
     KlingVideoRecord,
+    MinimaxH3Record,
     MotionTransferRecord,
     NanoBananaRecord,
     PhotobookRecord,
@@ -41,6 +43,9 @@ from a2e_async.kinds import (
     VideoTwinRecord,
     VirtualTryOnRecord,
     VoiceCloneRecord,
+    Wan26ImageRecord,
+    Wan26R2vRecord,
+    Wan27ImageRecord,
     Wan30Record,
     WanRecord,
 )
@@ -61,6 +66,10 @@ async def accepted(a2e: A2E, blocked: BlockingA2E, inputs: Inputs) -> None:
     assert_type(blocked.qwen_image.start(**inputs), BlockingTask[QwenImageRecord])
     assert_type(await a2e.kling_image.start(**inputs), Task[KlingImageRecord])
     assert_type(blocked.kling_image.start(**inputs), BlockingTask[KlingImageRecord])
+    assert_type(await a2e.wan27_image.start(**inputs), Task[Wan27ImageRecord])
+    assert_type(blocked.wan27_image.start(**inputs), BlockingTask[Wan27ImageRecord])
+    assert_type(await a2e.wan26_image.start(**inputs), Task[Wan26ImageRecord])
+    assert_type(blocked.wan26_image.start(**inputs), BlockingTask[Wan26ImageRecord])
     assert_type(await a2e.image_edit.start(**inputs), Task[ImageEditRecord])
     assert_type(blocked.image_edit.start(**inputs), BlockingTask[ImageEditRecord])
     assert_type(await a2e.virtual_try_on.start(**inputs), Task[VirtualTryOnRecord])
@@ -73,6 +82,8 @@ async def accepted(a2e: A2E, blocked: BlockingA2E, inputs: Inputs) -> None:
     assert_type(blocked.image_to_video.start(**inputs), BlockingTask[ImageToVideoRecord])
     assert_type(await a2e.wan.start(**inputs), Task[WanRecord])
     assert_type(blocked.wan.start(**inputs), BlockingTask[WanRecord])
+    assert_type(await a2e.wan26_r2v.start(**inputs), Task[Wan26R2vRecord])
+    assert_type(blocked.wan26_r2v.start(**inputs), BlockingTask[Wan26R2vRecord])
     assert_type(await a2e.wan30.start(**inputs), Task[Wan30Record])
     assert_type(blocked.wan30.start(**inputs), BlockingTask[Wan30Record])
     assert_type(await a2e.happyhorse.start(**inputs), Task[HappyhorseRecord])
@@ -91,6 +102,10 @@ async def accepted(a2e: A2E, blocked: BlockingA2E, inputs: Inputs) -> None:
     assert_type(blocked.kling_omni.start(**inputs), BlockingTask[KlingOmniRecord])
     assert_type(await a2e.sora.start(**inputs), Task[SoraRecord])
     assert_type(blocked.sora.start(**inputs), BlockingTask[SoraRecord])
+    assert_type(await a2e.hailuo.start(**inputs), Task[HailuoRecord])
+    assert_type(blocked.hailuo.start(**inputs), BlockingTask[HailuoRecord])
+    assert_type(await a2e.minimax_h3.start(**inputs), Task[MinimaxH3Record])
+    assert_type(blocked.minimax_h3.start(**inputs), BlockingTask[MinimaxH3Record])
     assert_type(await a2e.avatar_video.start(**inputs), Task[AvatarVideoRecord])
     assert_type(blocked.avatar_video.start(**inputs), BlockingTask[AvatarVideoRecord])
     assert_type(await a2e.video_twin.start(**inputs), Task[VideoTwinRecord])
@@ -134,6 +149,10 @@ async def refused(a2e: A2E, blocked: BlockingA2E) -> None:
     blocked.qwen_image.start(no_such_input=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     await a2e.kling_image.start(no_such_input=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     blocked.kling_image.start(no_such_input=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await a2e.wan27_image.start(no_such_input=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    blocked.wan27_image.start(no_such_input=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await a2e.wan26_image.start(no_such_input=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    blocked.wan26_image.start(no_such_input=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     await a2e.image_edit.start(no_such_input=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     blocked.image_edit.start(no_such_input=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     await a2e.virtual_try_on.start(no_such_input=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
@@ -146,6 +165,8 @@ async def refused(a2e: A2E, blocked: BlockingA2E) -> None:
     blocked.image_to_video.start(no_such_input=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     await a2e.wan.start(no_such_input=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     blocked.wan.start(no_such_input=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await a2e.wan26_r2v.start(no_such_input=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    blocked.wan26_r2v.start(no_such_input=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     await a2e.wan30.start(no_such_input=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     blocked.wan30.start(no_such_input=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     await a2e.happyhorse.start(no_such_input=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
@@ -164,6 +185,10 @@ async def refused(a2e: A2E, blocked: BlockingA2E) -> None:
     blocked.kling_omni.start(no_such_input=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     await a2e.sora.start(no_such_input=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     blocked.sora.start(no_such_input=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await a2e.hailuo.start(no_such_input=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    blocked.hailuo.start(no_such_input=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await a2e.minimax_h3.start(no_such_input=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    blocked.minimax_h3.start(no_such_input=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     await a2e.avatar_video.start(no_such_input=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     blocked.avatar_video.start(no_such_input=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     await a2e.video_twin.start(no_such_input=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]

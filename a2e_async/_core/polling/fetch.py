@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from a2e_async._core.http.rate_limit import Priority
 from a2e_async._core.polling.polled_tasks import PollMode, PollRequest
+from a2e_async._core.tasks.detail_request import request_detail
 from a2e_async._core.tasks.kind import Endpoint, TaskKind
 from a2e_async._core.tasks.parsing import (
     ListEndDetector,
@@ -47,8 +48,7 @@ class StatusFetcher:
         kind = request.kind
         if request.mode is PollMode.DETAIL and kind.detail is not None:
             id = request.polled_tasks[0].id
-            path, params = kind.detail.for_id(id)
-            response = await self._request(kind.detail.method, path, params=params)
+            response, path = await request_detail(self._request, kind, kind.detail, id)
             row = unwrap_detail(kind, response.data, id)
             # A response without a record proves absence only if the list can confirm it.
             listed = kind.poll_endpoint is not None and kind.list is not None

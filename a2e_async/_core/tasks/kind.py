@@ -159,9 +159,10 @@ class TaskKind(Generic[InputsP, RecordT]):
     ``default_timeout`` is that of a wait (s); ``max_name_length`` in characters; ``name_field`` is
     None for kinds whose start takes no name; ``paging`` is None for lists without pages.
     ``recovery_lists`` is the operation that lists the newest tasks whatever their status, where the
-    list does not. ``unreliable_detail`` marks a detail operation that refuses existing records: it
-    is not used for polling. ``accepts_webhook``: the start takes a webhook. ``typical_duration`` is
-    the usual range from start to end (s); ``summary`` says in a few words what the kind does;
+    list does not. ``detail_fallback`` is tried if ``detail`` refuses: the service may have this
+    path in its place. ``unreliable_detail`` marks a detail operation that refuses existing records:
+    it is not used for polling. ``accepts_webhook``: the start takes a webhook. ``typical_duration``
+    is the usual range from start to end (s); ``summary`` says in a few words what the kind does;
     ``tested_live`` whether it was tried against the real service.
     """
 
@@ -173,6 +174,7 @@ class TaskKind(Generic[InputsP, RecordT]):
     record: type[RecordT] = Record  # type: ignore[assignment]  # the default of RecordT
     start: Endpoint
     detail: Endpoint | None = None
+    detail_fallback: Endpoint | None = None
     list: Endpoint | None = None
     processing_list: Endpoint | None = None
     batch_detail: Endpoint | None = None

@@ -26,6 +26,7 @@ from a2e_async.models import MediaType, Record
 METHODS: Final[Mapping[str, tuple[str, ...]]] = {
     "start": ("POST",),
     "detail": ("GET", "POST"),
+    "detail_fallback": ("GET", "POST"),
     "list": ("GET", "POST"),
     "processing_list": ("GET", "POST"),
     "recovery_lists": ("GET", "POST"),
@@ -36,7 +37,7 @@ METHODS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """The endpoints of a kind, and the methods with which the client can call each."""
 
-_NEEDS_ID: Final = frozenset({"detail", "delete", "rename"})
+_NEEDS_ID: Final = frozenset({"detail", "detail_fallback", "delete", "rename"})
 
 _MEDIA_TYPES: Final = get_args(MediaType)
 
@@ -79,6 +80,8 @@ def check_kind(given: Any, prefix: str = "") -> None:
     for field in METHODS:
         check_endpoint(getattr(kind, field), field, f"{prefix}{field}")
         _check_free_of_charge(kind, field, f"{prefix}{field}")
+    if kind.detail_fallback is not None and kind.detail is None:
+        raise ConfigurationError(f"{prefix}detail_fallback: declare it as detail; there is none.")
     _check_inputs(kind, prefix)
     _check_record(kind, prefix)
     _check_numbers(kind, prefix)

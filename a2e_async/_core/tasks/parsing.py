@@ -191,6 +191,8 @@ def read_raw_records(data: Any) -> list[RawRecord]:
                 return read_raw_records(data[key])
         if read_id(data):
             return [data]
+        if data and all(isinstance(key, str) and key.isdecimal() for key in data):
+            return read_raw_records([*data.values()])  # a list as an object: {"0": {…}, "1": {…}}
     return []
 
 

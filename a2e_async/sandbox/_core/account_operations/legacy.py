@@ -36,6 +36,9 @@ WATERMARK_COINS: Final = 1
 WATERMARK_LIFE: Final = 86400.0
 """How long a watermarked file can be downloaded, in service seconds."""
 
+_TEXT_TO_IMAGE: Final = "/api/v1/userText2Image"
+"""The path of the current operations; the older ones have a lower-case i."""
+
 _LANGUAGE_PATTERNS: Final = (
     ("ja", re.compile("[\u3040-\u30ff]")),
     ("ko", re.compile("[\u1100-\u11ff\uac00-\ud7af]")),
@@ -124,7 +127,7 @@ def _clone_twin_voice(service: Service, call: ValidatedCall, now: Moment) -> Any
 
 def _forward(service: Service, call: ValidatedCall, now: Moment, path: str, body: Any) -> Any:
     """Return the data that the operation at another path returns for this body."""
-    operation = find_operation("POST", path)
+    operation = find_operation(call.request.operation.method, path)
     request = attrs.evolve(call.request, operation=operation, body=body)
     response = handle_kind_request(service, request, now)
     if response.status != 200:
@@ -140,6 +143,22 @@ def _upload_twin_file(service: Service, call: ValidatedCall, now: Moment) -> Any
 
 def _list_twin_uploads(service: Service, call: ValidatedCall, now: Moment) -> Any:
     return list(reversed(service.account.uploads.values()))
+
+
+# Images from text
+
+
+def _start_text_to_image(service: Service, call: ValidatedCall, now: Moment) -> Any:
+    body = {name: value for name, value in call.body.items() if name != "req_key"}
+    return _forward(service, call, now, f"{_TEXT_TO_IMAGE}/start", body)
+
+
+def _list_text_to_images(service: Service, call: ValidatedCall, now: Moment) -> Any:
+    return _forward(service, call, now, f"{_TEXT_TO_IMAGE}/allRecords", None)
+
+
+def _get_text_to_image(service: Service, call: ValidatedCall, now: Moment) -> Any:
+    return _forward(service, call, now, f"{_TEXT_TO_IMAGE}/{{_id}}", None)
 
 
 # Text, files, account
@@ -203,6 +222,9 @@ OPERATIONS: Final[dict[str, OperationFunction]] = {
     "POST /api/v1/userVideoTwin/addVoiceClone": _clone_twin_voice,
     "POST /api/v1/userVideoTwin/upload": _upload_twin_file,
     "GET /api/v1/userVideoTwin/uploadStatus": _list_twin_uploads,
+    "POST /api/v1/userText2image/start": _start_text_to_image,
+    "GET /api/v1/userText2image/allRecords": _list_text_to_images,
+    "GET /api/v1/userText2image/{_id}": _get_text_to_image,
     "POST /api/v1/video/lang_classify": _detect_language,
     "POST /api/v1/video/auto-public-pool": _set_public_pool,
     "POST /api/v1/tos/transferToStorage": _copy_to_storage,

@@ -26,7 +26,7 @@ def handle_single_task(
     """Carry out a request about one task of a kind."""
     role, task_id = request.operation.role, request.id
     is_detail = role == "detail"
-    if is_detail and kind.detail_id_parameter:
+    if is_detail and kind.detail_id_parameter and not task_id:
         _, problems = parse_query(request.operation, request.query)
         if problems:
             return service.refuse(400, "Invalid parameters", problems)
@@ -35,6 +35,8 @@ def handle_single_task(
         task_id = request.query.get(request.operation.query[0]["name"], "")
     elif not task_id:
         task_id = str(request.body_id)
+    if is_detail and not kind.has_first_detail and "/detail/" in request.operation.path:
+        return service.refuse(404, "Not found")
     if is_detail and (refusal := _detail_failure(service, kind)) is not None:
         return refusal
     if not OBJECT_ID.fullmatch(task_id):

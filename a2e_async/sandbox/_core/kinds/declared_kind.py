@@ -34,6 +34,7 @@ _RECIPES: Final[Mapping[str, str]] = {
 _ROLES: Final[Mapping[str, str]] = {
     "start": "start",
     "detail": "detail",
+    "detail_fallback": "detail",
     "list": "list",
     "processing_list": "list_processing",
     "batch_detail": "batch_detail",

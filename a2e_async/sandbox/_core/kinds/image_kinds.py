@@ -140,6 +140,26 @@ IMAGE_KINDS: Final = (
         **_EMPTY_INPUT_IMAGES,
     ),
     _image_kind(
+        "wan27_image",
+        40,
+        Tariff(
+            10, (PriceFactor("model", "wan2.7-image", {"wan2.7-image": 1, "wan2.7-image-pro": 2}),)
+        ),
+        "input_images",
+        has_first_detail=False,
+        list_envelope=LIST_AND_TOTAL,
+        **_IMAGE_LIST_RESULT,
+        **_EMPTY_INPUT_IMAGES,
+    ),
+    _image_kind(
+        "wan26_image",
+        40,
+        Tariff(8),
+        "input_images",
+        **_IMAGE_LIST_RESULT,
+        **_EMPTY_INPUT_IMAGES,
+    ),
+    _image_kind(
         "image_edit",
         60,
         Tariff(15, (PriceFactor("edit_type", "clothing", {"clothing": 1, "product": 1.2}),)),

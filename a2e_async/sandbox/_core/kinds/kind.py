@@ -229,6 +229,9 @@ class SimulatedKind:
     detail_fails_every: int = 0
     """Every n-th detail request fails, with 400, 404 and 405 in turn; 0 for never."""
 
+    has_first_detail: bool = True
+    """Whether the first of two possible detail paths exists; only the second does otherwise."""
+
     one_at_a_time: bool = False
     """Whether only one task may run at a time."""
 

@@ -102,7 +102,6 @@ VIDEO_KINDS: Final = (
         rules=(
             require_inputs(
                 "prompt",
-                "negative_prompt",
                 when=lambda body: not body.get("lora"),
                 condition=_UNLESS_LORA,
             ),
@@ -174,6 +173,19 @@ VIDEO_KINDS: Final = (
                 condition="for this task_type",
             ),
         ),
+    ),
+    _video_kind(
+        "wan26_r2v",
+        150,
+        Tariff(
+            8,
+            (
+                _RESOLUTION_FACTOR,
+                PriceFactor("model", "wan2.6-r2v", {"wan2.6-r2v": 1, "wan2.6-r2v-flash": 0.6}),
+            ),
+            RequestedSeconds("duration", 5),
+        ),
+        "reference_urls",
     ),
     SimulatedKind(
         "wan30",
@@ -410,5 +422,43 @@ VIDEO_KINDS: Final = (
                 condition="unless model_type is text-to-video",
             ),
         ),
+    ),
+    _video_kind(
+        "hailuo",
+        150,
+        Tariff(
+            6,
+            (PriceFactor("resolution", "768P", {"768P": 1, "1080P": 1.8}),),
+            RequestedSeconds("duration", 6),
+        ),
+        "image_urls",
+        rules=(
+            require_value(
+                "resolution",
+                "768P",
+                default="768P",
+                when=input_is("duration", "10"),
+                condition="for 10 s",
+            ),
+        ),
+    ),
+    _video_kind(
+        "minimax_h3",
+        180,
+        Tariff(
+            8,
+            (PriceFactor("resolution", "768P", {"768P": 1, "2K": 3}),),
+            RequestedSeconds("duration", 5),
+        ),
+        "first_frame_url",
+        rules=(
+            require_any("prompt", "first_frame_url"),
+            require_inputs(
+                "first_frame_url",
+                when=input_is("mode", "image-to-video"),
+                condition="for image-to-video",
+            ),
+        ),
+        list_envelope=RECORDS_AND_TOTAL,
     ),
 )
