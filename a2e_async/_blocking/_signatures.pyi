@@ -1150,10 +1150,9 @@ class BlockingWan27ImageNamespace(BlockingTaskNamespace[..., Wan27ImageRecord]):
         Inputs (keyword only; None is not sent):
             prompt (optional): Describes the image, or the changes to input_images.
             input_images (optional): Reference images. Media: image.
-            aspect_ratio (optional): Aspect ratio; the service may support more than are known.
-                Known values: 16:9, 1:1.
-            model (optional): The model; the default is unknown. The price depends on it. Known
-                values: wan2.7-image, wan2.7-image-pro.
+            aspect_ratio (optional): Aspect ratio; others are possible. Known values: 16:9, 1:1.
+            model (optional): The model. The price depends on it. Known values: wan2.7-image,
+                wan2.7-image-pro.
             name (optional): A name for the task. At most 200 characters.
             key (optional): Starts with the same key return the same task and are charged once:
                 within one client or, with a journal, in all processes that share the journal.
@@ -1189,10 +1188,9 @@ class BlockingWan27ImageNamespace(BlockingTaskNamespace[..., Wan27ImageRecord]):
         Inputs (keyword only; None is not sent):
             prompt (optional): Describes the image, or the changes to input_images.
             input_images (optional): Reference images. Media: image.
-            aspect_ratio (optional): Aspect ratio; the service may support more than are known.
-                Known values: 16:9, 1:1.
-            model (optional): The model; the default is unknown. The price depends on it. Known
-                values: wan2.7-image, wan2.7-image-pro.
+            aspect_ratio (optional): Aspect ratio; others are possible. Known values: 16:9, 1:1.
+            model (optional): The model. The price depends on it. Known values: wan2.7-image,
+                wan2.7-image-pro.
             name (optional): A name for the task. At most 200 characters.
             key (optional): Starts with the same key return the same task and are charged once:
                 within one client or, with a journal, in all processes that share the journal.
@@ -1244,10 +1242,9 @@ class BlockingWan27ImageNamespace(BlockingTaskNamespace[..., Wan27ImageRecord]):
         Inputs (keyword only; None is not sent):
             prompt (optional): Describes the image, or the changes to input_images.
             input_images (optional): Reference images. Media: image.
-            aspect_ratio (optional): Aspect ratio; the service may support more than are known.
-                Known values: 16:9, 1:1.
-            model (optional): The model; the default is unknown. The price depends on it. Known
-                values: wan2.7-image, wan2.7-image-pro.
+            aspect_ratio (optional): Aspect ratio; others are possible. Known values: 16:9, 1:1.
+            model (optional): The model. The price depends on it. Known values: wan2.7-image,
+                wan2.7-image-pro.
             name (optional): A name for the task. At most 200 characters.
             key (optional): Starts with the same key return the same task and are charged once:
                 within one client or, with a journal, in all processes that share the journal.
@@ -1288,8 +1285,7 @@ class BlockingWan26ImageNamespace(BlockingTaskNamespace[..., Wan26ImageRecord]):
         Inputs (keyword only; None is not sent):
             prompt (optional): Describes the image, or the changes to input_images.
             input_images (optional): Reference images. Media: image.
-            aspect_ratio (optional): Aspect ratio; the service may support more than are known.
-                Known values: 16:9, 1:1.
+            aspect_ratio (optional): Aspect ratio; others are possible. Known values: 16:9, 1:1.
             model (optional): The model; its names are unknown.
             name (optional): A name for the task. At most 200 characters.
             key (optional): Starts with the same key return the same task and are charged once:
@@ -1326,8 +1322,7 @@ class BlockingWan26ImageNamespace(BlockingTaskNamespace[..., Wan26ImageRecord]):
         Inputs (keyword only; None is not sent):
             prompt (optional): Describes the image, or the changes to input_images.
             input_images (optional): Reference images. Media: image.
-            aspect_ratio (optional): Aspect ratio; the service may support more than are known.
-                Known values: 16:9, 1:1.
+            aspect_ratio (optional): Aspect ratio; others are possible. Known values: 16:9, 1:1.
             model (optional): The model; its names are unknown.
             name (optional): A name for the task. At most 200 characters.
             key (optional): Starts with the same key return the same task and are charged once:
@@ -1380,8 +1375,7 @@ class BlockingWan26ImageNamespace(BlockingTaskNamespace[..., Wan26ImageRecord]):
         Inputs (keyword only; None is not sent):
             prompt (optional): Describes the image, or the changes to input_images.
             input_images (optional): Reference images. Media: image.
-            aspect_ratio (optional): Aspect ratio; the service may support more than are known.
-                Known values: 16:9, 1:1.
+            aspect_ratio (optional): Aspect ratio; others are possible. Known values: 16:9, 1:1.
             model (optional): The model; its names are unknown.
             name (optional): A name for the task. At most 200 characters.
             key (optional): Starts with the same key return the same task and are charged once:
@@ -2491,14 +2485,14 @@ class BlockingWan26R2vNamespace(BlockingTaskNamespace[..., Wan26R2vRecord]):
             reference_urls: The people or objects to show. Known to work: one image. Media:
                 image or video. Takes at least 1 item.
             prompt (optional): Describes what happens in the video.
-            model (optional): The model; the default is unknown. The price depends on it. Known
-                values: wan2.6-r2v, wan2.6-r2v-flash.
-            duration (optional): Length of the video in seconds; the default is unknown.
-            resolution (optional): Resolution; the default is unknown.
-            aspect_ratio (optional): Aspect ratio; the service may support more than are known.
-                Known values: 16:9, 9:16.
+            model (optional): The model. The price depends on it. Known values: wan2.6-r2v,
+                wan2.6-r2v-flash.
+            duration (optional): Length of the video in seconds.
+            resolution (optional): Resolution.
+            aspect_ratio (optional): Aspect ratio; others are possible. Known values: 16:9,
+                9:16.
             shot_type (optional): Whether the video is one shot; the known value is: single.
-            audio (optional): Generate audio; the default is unknown.
+            audio (optional): Generate audio.
             name (optional): A name for the task. At most 200 characters.
             key (optional): Starts with the same key return the same task and are charged once:
                 within one client or, with a journal, in all processes that share the journal.
@@ -2539,14 +2533,14 @@ class BlockingWan26R2vNamespace(BlockingTaskNamespace[..., Wan26R2vRecord]):
             reference_urls: The people or objects to show. Known to work: one image. Media:
                 image or video. Takes at least 1 item.
             prompt (optional): Describes what happens in the video.
-            model (optional): The model; the default is unknown. The price depends on it. Known
-                values: wan2.6-r2v, wan2.6-r2v-flash.
-            duration (optional): Length of the video in seconds; the default is unknown.
-            resolution (optional): Resolution; the default is unknown.
-            aspect_ratio (optional): Aspect ratio; the service may support more than are known.
-                Known values: 16:9, 9:16.
+            model (optional): The model. The price depends on it. Known values: wan2.6-r2v,
+                wan2.6-r2v-flash.
+            duration (optional): Length of the video in seconds.
+            resolution (optional): Resolution.
+            aspect_ratio (optional): Aspect ratio; others are possible. Known values: 16:9,
+                9:16.
             shot_type (optional): Whether the video is one shot; the known value is: single.
-            audio (optional): Generate audio; the default is unknown.
+            audio (optional): Generate audio.
             name (optional): A name for the task. At most 200 characters.
             key (optional): Starts with the same key return the same task and are charged once:
                 within one client or, with a journal, in all processes that share the journal.
@@ -2607,14 +2601,14 @@ class BlockingWan26R2vNamespace(BlockingTaskNamespace[..., Wan26R2vRecord]):
             reference_urls: The people or objects to show. Known to work: one image. Media:
                 image or video. Takes at least 1 item.
             prompt (optional): Describes what happens in the video.
-            model (optional): The model; the default is unknown. The price depends on it. Known
-                values: wan2.6-r2v, wan2.6-r2v-flash.
-            duration (optional): Length of the video in seconds; the default is unknown.
-            resolution (optional): Resolution; the default is unknown.
-            aspect_ratio (optional): Aspect ratio; the service may support more than are known.
-                Known values: 16:9, 9:16.
+            model (optional): The model. The price depends on it. Known values: wan2.6-r2v,
+                wan2.6-r2v-flash.
+            duration (optional): Length of the video in seconds.
+            resolution (optional): Resolution.
+            aspect_ratio (optional): Aspect ratio; others are possible. Known values: 16:9,
+                9:16.
             shot_type (optional): Whether the video is one shot; the known value is: single.
-            audio (optional): Generate audio; the default is unknown.
+            audio (optional): Generate audio.
             name (optional): A name for the task. At most 200 characters.
             key (optional): Starts with the same key return the same task and are charged once:
                 within one client or, with a journal, in all processes that share the journal.
@@ -4540,7 +4534,7 @@ class BlockingHailuoNamespace(BlockingTaskNamespace[..., HailuoRecord]):
             image_urls: The images, at least one, also with a prompt. Media: image. Takes at
                 least 1 item.
             prompt (optional): Describes what happens in the video.
-            resolution (optional): Resolution; the default is unknown.
+            resolution (optional): Resolution.
             duration (optional): Length of the video in seconds; 10 needs resolution 768P.
             name (optional): A name for the task. At most 200 characters.
             key (optional): Starts with the same key return the same task and are charged once:
@@ -4578,7 +4572,7 @@ class BlockingHailuoNamespace(BlockingTaskNamespace[..., HailuoRecord]):
             image_urls: The images, at least one, also with a prompt. Media: image. Takes at
                 least 1 item.
             prompt (optional): Describes what happens in the video.
-            resolution (optional): Resolution; the default is unknown.
+            resolution (optional): Resolution.
             duration (optional): Length of the video in seconds; 10 needs resolution 768P.
             name (optional): A name for the task. At most 200 characters.
             key (optional): Starts with the same key return the same task and are charged once:
@@ -4632,7 +4626,7 @@ class BlockingHailuoNamespace(BlockingTaskNamespace[..., HailuoRecord]):
             image_urls: The images, at least one, also with a prompt. Media: image. Takes at
                 least 1 item.
             prompt (optional): Describes what happens in the video.
-            resolution (optional): Resolution; the default is unknown.
+            resolution (optional): Resolution.
             duration (optional): Length of the video in seconds; 10 needs resolution 768P.
             name (optional): A name for the task. At most 200 characters.
             key (optional): Starts with the same key return the same task and are charged once:
@@ -4674,16 +4668,15 @@ class BlockingMinimaxH3Namespace(BlockingTaskNamespace[..., MinimaxH3Record]):
         Operation: ``POST /api/v1/minimaxH3Video/start``.
 
         Inputs (keyword only; None is not sent):
-            mode (optional): What the video is made from; the default is unknown. Known values:
-                text-to-video, image-to-video.
+            mode (optional): What the video is made from. Known values: text-to-video, image-to-
+                video.
             prompt (optional): Describes what happens; required for text-to-video.
             first_frame_url (optional): The first frame; required for image-to-video. Media:
                 image.
-            resolution (optional): Resolution; the default is unknown.
-            duration (optional): Length of the video in seconds; the default is unknown. Range:
-                4 to 15.
-            aspect_ratio (optional): Aspect ratio; the service may support more than are known.
-                Known values: 16:9, 9:16.
+            resolution (optional): Resolution.
+            duration (optional): Length of the video in seconds. Range: 4 to 15.
+            aspect_ratio (optional): Aspect ratio; others are possible. Known values: 16:9,
+                9:16.
             name (optional): A name for the task. At most 200 characters.
             key (optional): Starts with the same key return the same task and are charged once:
                 within one client or, with a journal, in all processes that share the journal.
@@ -4719,16 +4712,15 @@ class BlockingMinimaxH3Namespace(BlockingTaskNamespace[..., MinimaxH3Record]):
         task continues and is listed by `A2E.unclaimed`.
 
         Inputs (keyword only; None is not sent):
-            mode (optional): What the video is made from; the default is unknown. Known values:
-                text-to-video, image-to-video.
+            mode (optional): What the video is made from. Known values: text-to-video, image-to-
+                video.
             prompt (optional): Describes what happens; required for text-to-video.
             first_frame_url (optional): The first frame; required for image-to-video. Media:
                 image.
-            resolution (optional): Resolution; the default is unknown.
-            duration (optional): Length of the video in seconds; the default is unknown. Range:
-                4 to 15.
-            aspect_ratio (optional): Aspect ratio; the service may support more than are known.
-                Known values: 16:9, 9:16.
+            resolution (optional): Resolution.
+            duration (optional): Length of the video in seconds. Range: 4 to 15.
+            aspect_ratio (optional): Aspect ratio; others are possible. Known values: 16:9,
+                9:16.
             name (optional): A name for the task. At most 200 characters.
             key (optional): Starts with the same key return the same task and are charged once:
                 within one client or, with a journal, in all processes that share the journal.
@@ -4782,16 +4774,15 @@ class BlockingMinimaxH3Namespace(BlockingTaskNamespace[..., MinimaxH3Record]):
         Operation: ``POST /api/v1/generation/quote``.
 
         Inputs (keyword only; None is not sent):
-            mode (optional): What the video is made from; the default is unknown. Known values:
-                text-to-video, image-to-video.
+            mode (optional): What the video is made from. Known values: text-to-video, image-to-
+                video.
             prompt (optional): Describes what happens; required for text-to-video.
             first_frame_url (optional): The first frame; required for image-to-video. Media:
                 image.
-            resolution (optional): Resolution; the default is unknown.
-            duration (optional): Length of the video in seconds; the default is unknown. Range:
-                4 to 15.
-            aspect_ratio (optional): Aspect ratio; the service may support more than are known.
-                Known values: 16:9, 9:16.
+            resolution (optional): Resolution.
+            duration (optional): Length of the video in seconds. Range: 4 to 15.
+            aspect_ratio (optional): Aspect ratio; others are possible. Known values: 16:9,
+                9:16.
             name (optional): A name for the task. At most 200 characters.
             key (optional): Starts with the same key return the same task and are charged once:
                 within one client or, with a journal, in all processes that share the journal.

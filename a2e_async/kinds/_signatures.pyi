@@ -1142,10 +1142,9 @@ class Wan27ImageNamespace(TaskNamespace[..., Wan27ImageRecord]):
         Inputs (keyword only; None is not sent):
             prompt (optional): Describes the image, or the changes to input_images.
             input_images (optional): Reference images. Media: image.
-            aspect_ratio (optional): Aspect ratio; the service may support more than are known.
-                Known values: 16:9, 1:1.
-            model (optional): The model; the default is unknown. The price depends on it. Known
-                values: wan2.7-image, wan2.7-image-pro.
+            aspect_ratio (optional): Aspect ratio; others are possible. Known values: 16:9, 1:1.
+            model (optional): The model. The price depends on it. Known values: wan2.7-image,
+                wan2.7-image-pro.
             name (optional): A name for the task. At most 200 characters.
             key (optional): Starts with the same key return the same task and are charged once:
                 within one client or, with a journal, in all processes that share the journal.
@@ -1181,10 +1180,9 @@ class Wan27ImageNamespace(TaskNamespace[..., Wan27ImageRecord]):
         Inputs (keyword only; None is not sent):
             prompt (optional): Describes the image, or the changes to input_images.
             input_images (optional): Reference images. Media: image.
-            aspect_ratio (optional): Aspect ratio; the service may support more than are known.
-                Known values: 16:9, 1:1.
-            model (optional): The model; the default is unknown. The price depends on it. Known
-                values: wan2.7-image, wan2.7-image-pro.
+            aspect_ratio (optional): Aspect ratio; others are possible. Known values: 16:9, 1:1.
+            model (optional): The model. The price depends on it. Known values: wan2.7-image,
+                wan2.7-image-pro.
             name (optional): A name for the task. At most 200 characters.
             key (optional): Starts with the same key return the same task and are charged once:
                 within one client or, with a journal, in all processes that share the journal.
@@ -1236,10 +1234,9 @@ class Wan27ImageNamespace(TaskNamespace[..., Wan27ImageRecord]):
         Inputs (keyword only; None is not sent):
             prompt (optional): Describes the image, or the changes to input_images.
             input_images (optional): Reference images. Media: image.
-            aspect_ratio (optional): Aspect ratio; the service may support more than are known.
-                Known values: 16:9, 1:1.
-            model (optional): The model; the default is unknown. The price depends on it. Known
-                values: wan2.7-image, wan2.7-image-pro.
+            aspect_ratio (optional): Aspect ratio; others are possible. Known values: 16:9, 1:1.
+            model (optional): The model. The price depends on it. Known values: wan2.7-image,
+                wan2.7-image-pro.
             name (optional): A name for the task. At most 200 characters.
             key (optional): Starts with the same key return the same task and are charged once:
                 within one client or, with a journal, in all processes that share the journal.
@@ -1280,8 +1277,7 @@ class Wan26ImageNamespace(TaskNamespace[..., Wan26ImageRecord]):
         Inputs (keyword only; None is not sent):
             prompt (optional): Describes the image, or the changes to input_images.
             input_images (optional): Reference images. Media: image.
-            aspect_ratio (optional): Aspect ratio; the service may support more than are known.
-                Known values: 16:9, 1:1.
+            aspect_ratio (optional): Aspect ratio; others are possible. Known values: 16:9, 1:1.
             model (optional): The model; its names are unknown.
             name (optional): A name for the task. At most 200 characters.
             key (optional): Starts with the same key return the same task and are charged once:
@@ -1318,8 +1314,7 @@ class Wan26ImageNamespace(TaskNamespace[..., Wan26ImageRecord]):
         Inputs (keyword only; None is not sent):
             prompt (optional): Describes the image, or the changes to input_images.
             input_images (optional): Reference images. Media: image.
-            aspect_ratio (optional): Aspect ratio; the service may support more than are known.
-                Known values: 16:9, 1:1.
+            aspect_ratio (optional): Aspect ratio; others are possible. Known values: 16:9, 1:1.
             model (optional): The model; its names are unknown.
             name (optional): A name for the task. At most 200 characters.
             key (optional): Starts with the same key return the same task and are charged once:
@@ -1372,8 +1367,7 @@ class Wan26ImageNamespace(TaskNamespace[..., Wan26ImageRecord]):
         Inputs (keyword only; None is not sent):
             prompt (optional): Describes the image, or the changes to input_images.
             input_images (optional): Reference images. Media: image.
-            aspect_ratio (optional): Aspect ratio; the service may support more than are known.
-                Known values: 16:9, 1:1.
+            aspect_ratio (optional): Aspect ratio; others are possible. Known values: 16:9, 1:1.
             model (optional): The model; its names are unknown.
             name (optional): A name for the task. At most 200 characters.
             key (optional): Starts with the same key return the same task and are charged once:
@@ -2483,14 +2477,14 @@ class Wan26R2vNamespace(TaskNamespace[..., Wan26R2vRecord]):
             reference_urls: The people or objects to show. Known to work: one image. Media:
                 image or video. Takes at least 1 item.
             prompt (optional): Describes what happens in the video.
-            model (optional): The model; the default is unknown. The price depends on it. Known
-                values: wan2.6-r2v, wan2.6-r2v-flash.
-            duration (optional): Length of the video in seconds; the default is unknown.
-            resolution (optional): Resolution; the default is unknown.
-            aspect_ratio (optional): Aspect ratio; the service may support more than are known.
-                Known values: 16:9, 9:16.
+            model (optional): The model. The price depends on it. Known values: wan2.6-r2v,
+                wan2.6-r2v-flash.
+            duration (optional): Length of the video in seconds.
+            resolution (optional): Resolution.
+            aspect_ratio (optional): Aspect ratio; others are possible. Known values: 16:9,
+                9:16.
             shot_type (optional): Whether the video is one shot; the known value is: single.
-            audio (optional): Generate audio; the default is unknown.
+            audio (optional): Generate audio.
             name (optional): A name for the task. At most 200 characters.
             key (optional): Starts with the same key return the same task and are charged once:
                 within one client or, with a journal, in all processes that share the journal.
@@ -2531,14 +2525,14 @@ class Wan26R2vNamespace(TaskNamespace[..., Wan26R2vRecord]):
             reference_urls: The people or objects to show. Known to work: one image. Media:
                 image or video. Takes at least 1 item.
             prompt (optional): Describes what happens in the video.
-            model (optional): The model; the default is unknown. The price depends on it. Known
-                values: wan2.6-r2v, wan2.6-r2v-flash.
-            duration (optional): Length of the video in seconds; the default is unknown.
-            resolution (optional): Resolution; the default is unknown.
-            aspect_ratio (optional): Aspect ratio; the service may support more than are known.
-                Known values: 16:9, 9:16.
+            model (optional): The model. The price depends on it. Known values: wan2.6-r2v,
+                wan2.6-r2v-flash.
+            duration (optional): Length of the video in seconds.
+            resolution (optional): Resolution.
+            aspect_ratio (optional): Aspect ratio; others are possible. Known values: 16:9,
+                9:16.
             shot_type (optional): Whether the video is one shot; the known value is: single.
-            audio (optional): Generate audio; the default is unknown.
+            audio (optional): Generate audio.
             name (optional): A name for the task. At most 200 characters.
             key (optional): Starts with the same key return the same task and are charged once:
                 within one client or, with a journal, in all processes that share the journal.
@@ -2599,14 +2593,14 @@ class Wan26R2vNamespace(TaskNamespace[..., Wan26R2vRecord]):
             reference_urls: The people or objects to show. Known to work: one image. Media:
                 image or video. Takes at least 1 item.
             prompt (optional): Describes what happens in the video.
-            model (optional): The model; the default is unknown. The price depends on it. Known
-                values: wan2.6-r2v, wan2.6-r2v-flash.
-            duration (optional): Length of the video in seconds; the default is unknown.
-            resolution (optional): Resolution; the default is unknown.
-            aspect_ratio (optional): Aspect ratio; the service may support more than are known.
-                Known values: 16:9, 9:16.
+            model (optional): The model. The price depends on it. Known values: wan2.6-r2v,
+                wan2.6-r2v-flash.
+            duration (optional): Length of the video in seconds.
+            resolution (optional): Resolution.
+            aspect_ratio (optional): Aspect ratio; others are possible. Known values: 16:9,
+                9:16.
             shot_type (optional): Whether the video is one shot; the known value is: single.
-            audio (optional): Generate audio; the default is unknown.
+            audio (optional): Generate audio.
             name (optional): A name for the task. At most 200 characters.
             key (optional): Starts with the same key return the same task and are charged once:
                 within one client or, with a journal, in all processes that share the journal.
@@ -4532,7 +4526,7 @@ class HailuoNamespace(TaskNamespace[..., HailuoRecord]):
             image_urls: The images, at least one, also with a prompt. Media: image. Takes at
                 least 1 item.
             prompt (optional): Describes what happens in the video.
-            resolution (optional): Resolution; the default is unknown.
+            resolution (optional): Resolution.
             duration (optional): Length of the video in seconds; 10 needs resolution 768P.
             name (optional): A name for the task. At most 200 characters.
             key (optional): Starts with the same key return the same task and are charged once:
@@ -4570,7 +4564,7 @@ class HailuoNamespace(TaskNamespace[..., HailuoRecord]):
             image_urls: The images, at least one, also with a prompt. Media: image. Takes at
                 least 1 item.
             prompt (optional): Describes what happens in the video.
-            resolution (optional): Resolution; the default is unknown.
+            resolution (optional): Resolution.
             duration (optional): Length of the video in seconds; 10 needs resolution 768P.
             name (optional): A name for the task. At most 200 characters.
             key (optional): Starts with the same key return the same task and are charged once:
@@ -4624,7 +4618,7 @@ class HailuoNamespace(TaskNamespace[..., HailuoRecord]):
             image_urls: The images, at least one, also with a prompt. Media: image. Takes at
                 least 1 item.
             prompt (optional): Describes what happens in the video.
-            resolution (optional): Resolution; the default is unknown.
+            resolution (optional): Resolution.
             duration (optional): Length of the video in seconds; 10 needs resolution 768P.
             name (optional): A name for the task. At most 200 characters.
             key (optional): Starts with the same key return the same task and are charged once:
@@ -4666,16 +4660,15 @@ class MinimaxH3Namespace(TaskNamespace[..., MinimaxH3Record]):
         Operation: ``POST /api/v1/minimaxH3Video/start``.
 
         Inputs (keyword only; None is not sent):
-            mode (optional): What the video is made from; the default is unknown. Known values:
-                text-to-video, image-to-video.
+            mode (optional): What the video is made from. Known values: text-to-video, image-to-
+                video.
             prompt (optional): Describes what happens; required for text-to-video.
             first_frame_url (optional): The first frame; required for image-to-video. Media:
                 image.
-            resolution (optional): Resolution; the default is unknown.
-            duration (optional): Length of the video in seconds; the default is unknown. Range:
-                4 to 15.
-            aspect_ratio (optional): Aspect ratio; the service may support more than are known.
-                Known values: 16:9, 9:16.
+            resolution (optional): Resolution.
+            duration (optional): Length of the video in seconds. Range: 4 to 15.
+            aspect_ratio (optional): Aspect ratio; others are possible. Known values: 16:9,
+                9:16.
             name (optional): A name for the task. At most 200 characters.
             key (optional): Starts with the same key return the same task and are charged once:
                 within one client or, with a journal, in all processes that share the journal.
@@ -4711,16 +4704,15 @@ class MinimaxH3Namespace(TaskNamespace[..., MinimaxH3Record]):
         task continues and is listed by `A2E.unclaimed`.
 
         Inputs (keyword only; None is not sent):
-            mode (optional): What the video is made from; the default is unknown. Known values:
-                text-to-video, image-to-video.
+            mode (optional): What the video is made from. Known values: text-to-video, image-to-
+                video.
             prompt (optional): Describes what happens; required for text-to-video.
             first_frame_url (optional): The first frame; required for image-to-video. Media:
                 image.
-            resolution (optional): Resolution; the default is unknown.
-            duration (optional): Length of the video in seconds; the default is unknown. Range:
-                4 to 15.
-            aspect_ratio (optional): Aspect ratio; the service may support more than are known.
-                Known values: 16:9, 9:16.
+            resolution (optional): Resolution.
+            duration (optional): Length of the video in seconds. Range: 4 to 15.
+            aspect_ratio (optional): Aspect ratio; others are possible. Known values: 16:9,
+                9:16.
             name (optional): A name for the task. At most 200 characters.
             key (optional): Starts with the same key return the same task and are charged once:
                 within one client or, with a journal, in all processes that share the journal.
@@ -4774,16 +4766,15 @@ class MinimaxH3Namespace(TaskNamespace[..., MinimaxH3Record]):
         Operation: ``POST /api/v1/generation/quote``.
 
         Inputs (keyword only; None is not sent):
-            mode (optional): What the video is made from; the default is unknown. Known values:
-                text-to-video, image-to-video.
+            mode (optional): What the video is made from. Known values: text-to-video, image-to-
+                video.
             prompt (optional): Describes what happens; required for text-to-video.
             first_frame_url (optional): The first frame; required for image-to-video. Media:
                 image.
-            resolution (optional): Resolution; the default is unknown.
-            duration (optional): Length of the video in seconds; the default is unknown. Range:
-                4 to 15.
-            aspect_ratio (optional): Aspect ratio; the service may support more than are known.
-                Known values: 16:9, 9:16.
+            resolution (optional): Resolution.
+            duration (optional): Length of the video in seconds. Range: 4 to 15.
+            aspect_ratio (optional): Aspect ratio; others are possible. Known values: 16:9,
+                9:16.
             name (optional): A name for the task. At most 200 characters.
             key (optional): Starts with the same key return the same task and are charged once:
                 within one client or, with a journal, in all processes that share the journal.

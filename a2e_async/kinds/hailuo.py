@@ -45,9 +45,7 @@ class HailuoInput(TaskInput):
         FieldDoc("The images, at least one, also with a prompt."),
     ]
     prompt: Annotated[str | None, FieldDoc("Describes what happens in the video.")] = None
-    resolution: Annotated[
-        Literal["768P", "1080P"] | None, FieldDoc("Resolution; the default is unknown.")
-    ] = None
+    resolution: Annotated[Literal["768P", "1080P"] | None, FieldDoc("Resolution.")] = None
     duration: Annotated[
         Literal[6, 10] | None,
         SerializeAsString(),

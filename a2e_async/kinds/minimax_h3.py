@@ -45,7 +45,7 @@ class MinimaxH3Input(TaskInput):
 
     mode: Annotated[
         Literal["text-to-video", "image-to-video"] | str | None,
-        FieldDoc("What the video is made from; the default is unknown."),
+        FieldDoc("What the video is made from."),
     ] = None
     prompt: Annotated[
         str | None, FieldDoc("Describes what happens; required for text-to-video.")
@@ -55,18 +55,16 @@ class MinimaxH3Input(TaskInput):
         AcceptedMedia("image"),
         FieldDoc("The first frame; required for image-to-video."),
     ] = None
-    resolution: Annotated[
-        Literal["768P", "2K"] | None, FieldDoc("Resolution; the default is unknown.")
-    ] = None
+    resolution: Annotated[Literal["768P", "2K"] | None, FieldDoc("Resolution.")] = None
     duration: Annotated[
         int | None,
         Range(4, 15),
         SerializeAsString(),
-        FieldDoc("Length of the video in seconds; the default is unknown."),
+        FieldDoc("Length of the video in seconds."),
     ] = None
     aspect_ratio: Annotated[
         Literal["16:9", "9:16"] | str | None,
-        FieldDoc("Aspect ratio; the service may support more than are known."),
+        FieldDoc("Aspect ratio; others are possible."),
     ] = None
 
     def check(self) -> None:

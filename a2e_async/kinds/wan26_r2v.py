@@ -46,24 +46,22 @@ class Wan26R2vInput(TaskInput):
     prompt: Annotated[str | None, FieldDoc("Describes what happens in the video.")] = None
     model: Annotated[
         Literal["wan2.6-r2v", "wan2.6-r2v-flash"] | str | None,
-        FieldDoc("The model; the default is unknown. The price depends on it."),
+        FieldDoc("The model. The price depends on it."),
     ] = None
     duration: Annotated[
         Literal[5, 10] | None,
         SerializeAsString(),
-        FieldDoc("Length of the video in seconds; the default is unknown."),
+        FieldDoc("Length of the video in seconds."),
     ] = None
-    resolution: Annotated[
-        Literal["720p", "1080p"] | None, FieldDoc("Resolution; the default is unknown.")
-    ] = None
+    resolution: Annotated[Literal["720p", "1080p"] | None, FieldDoc("Resolution.")] = None
     aspect_ratio: Annotated[
         Literal["16:9", "9:16"] | str | None,
-        FieldDoc("Aspect ratio; the service may support more than are known."),
+        FieldDoc("Aspect ratio; others are possible."),
     ] = None
     shot_type: Annotated[
         str | None, FieldDoc("Whether the video is one shot; the known value is: single.")
     ] = None
-    audio: Annotated[bool | None, FieldDoc("Generate audio; the default is unknown.")] = None
+    audio: Annotated[bool | None, FieldDoc("Generate audio.")] = None
 
 
 @define(kw_only=True)

@@ -32,7 +32,7 @@ class Wan27ImageInput(WanImageInput):
 
     model: Annotated[
         Literal["wan2.7-image", "wan2.7-image-pro"] | str | None,
-        FieldDoc("The model; the default is unknown. The price depends on it."),
+        FieldDoc("The model. The price depends on it."),
     ] = None
 
 

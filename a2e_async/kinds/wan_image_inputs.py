@@ -22,7 +22,7 @@ class WanImageInput(TaskInput):
     ] = None
     aspect_ratio: Annotated[
         Literal["16:9", "1:1"] | str | None,
-        FieldDoc("Aspect ratio; the service may support more than are known."),
+        FieldDoc("Aspect ratio; others are possible."),
     ] = None
 
     # The service's default may be to generate even if the content check objects; ours is not.
