@@ -10,6 +10,7 @@ from a2e_async.kinds.table import KIND_NAMES
 if TYPE_CHECKING:
     from a2e_async._core.context import RequestContext
     from a2e_async.kinds._signatures import KindNamespaces
+    from a2e_async.recipes import Recipes
 
 
 def _kind_namespace(name: str) -> "cached_property[Any]":
@@ -58,6 +59,13 @@ class Namespaces(KindNamespaces, NotCopyable):
     def credits(self) -> "account.Credits":
         """Balance, history and prices."""
         return account.Credits(self._context)
+
+    @cached_property
+    def recipes(self) -> "Recipes":
+        """Results that take two paid steps: dubbed videos, avatars that speak a text."""
+        from a2e_async.recipes import Recipes
+
+        return Recipes(self._context)
 
     @cached_property
     def legacy(self) -> "account.Legacy":

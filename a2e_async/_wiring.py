@@ -160,8 +160,11 @@ class ClientComponents:
         async def renew(output: "Output") -> "Output":
             return await self.files.refetch_output(output)
 
-        on_saved = None if self.recorder is None else self.recorder.record_saved_file
-        return Downloader(self.file_session, renew, on_saved)
+        if (recorder := self.recorder) is None:
+            return Downloader(self.file_session, renew)
+        return Downloader(
+            self.file_session, renew, recorder.record_saved_file, recorder.was_saved_at
+        )
 
     @_Component
     def output_source(self) -> "OutputSource":

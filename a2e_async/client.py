@@ -279,6 +279,8 @@ class A2E(Namespaces):
         retry_failed: int = 0,
         budget: "Budget | int | None" = None,
         download_to: str | os.PathLike[str] | None = None,
+        name: str | None = None,
+        manifest: bool = False,
         dry_run: bool = False,
     ) -> AsyncGenerator["Outcome[R]"]:
         """Run many jobs: ``async for outcome in a2e.batch(jobs): …``, in order of completion.
@@ -288,8 +290,12 @@ class A2E(Namespaces):
         at the service is started again (and charged again). ``budget`` is a `Budget`, or coins, for
         the cost of its jobs in all runs that share the journal. (``jobs`` with a length are read
         once before the first start, to count what they cost in earlier runs; of a generator each
-        job is counted when it is consumed.) Every output is saved into ``download_to``. The failure
+        job is counted when it is consumed.) The failure
         of a job does not affect the others: it is ``outcome.error``.
+
+        Every output is saved into ``download_to``, under ``name`` (see `Task.download`). With
+        ``manifest``, ``results.jsonl`` there lists for each task key, kind, ref, coins, seconds
+        until its end, and path, bytes and sha256 of its files. Damaged files are fetched again.
 
         Nothing is started unless the batch is iterated: leaving the loop stops spending. With a
         journal the same batch, run again, skips finished jobs and continues unfinished ones; jobs
@@ -312,6 +318,8 @@ class A2E(Namespaces):
             validate_batch_options,
         )
         from a2e_async._core.batch.dry_run import DryRunPlanner
+        from a2e_async._core.batch.manifest import Manifest
+        from a2e_async._core.files.name_template import NameTemplate
         from a2e_async._core.paths import local_path
         from a2e_async._core.submission.budget import as_budget, reservation_for
         from a2e_async.kinds.jobs import resolve_job
@@ -339,19 +347,18 @@ class A2E(Namespaces):
             recorder=self._components.recorder,
         )
         directory = None if download_to is None else local_path(download_to, "download_to")
-        worker: JobProcessor = JobRunner(
+        if directory is None and (name is not None or manifest):
+            field = "manifest" if manifest else "name"
+            raise InvalidInput(f"{field} needs download_to.", field=field)
+        make: Callable[..., JobProcessor] = DryRunPlanner if dry_run else JobRunner
+        worker = make(
             services=services,
             retry_failed=retry_failed,
             download_to=directory,
             reservation=reservation,
+            name=None if name is None else NameTemplate.parse(name, many_tasks=True),
+            manifest=Manifest(directory) if manifest and directory is not None else None,
         )
-        if dry_run:
-            worker = DryRunPlanner(
-                services=services,
-                retry_failed=retry_failed,
-                download_to=directory,
-                reservation=reservation,
-            )
         return run_batch(worker, jobs, limit=limit)
 
     async def unfinished(self, *, missing: bool = False) -> AsyncGenerator["Task[Any]"]:

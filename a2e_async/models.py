@@ -80,7 +80,7 @@ class OutputSource(Protocol):
     """Downloads outputs; the client gives one to every output it creates."""
 
     def save(
-        self, output: "Output", path: Path, *, directory: bool | None
+        self, output: "Output", path: Path, *, directory: bool | None, stem: str | None = None
     ) -> Coroutine[Any, Any, Path]: ...
 
     def read(self, output: "Output", max_bytes: int) -> Coroutine[Any, Any, bytes]: ...
@@ -174,7 +174,10 @@ class Output(_FetchableOutput):
         without a suffix that does not exist, if the result's own name has a suffix. The file
         appears complete or not at all (until then it is a ``.part`` file beside it). An interrupted
         download is resumed, and an expired URL is renewed. A symbolic link at ``path`` is replaced,
-        not its target. Raises `InvalidInput`, `TransferError`.
+        not its target.
+
+        A suffix that contradicts the format is corrected, with a warning: sound saved to
+        ``dubbed.mp4`` becomes ``dubbed.mp3``. Raises `InvalidInput`, `TransferError`.
         """
         where = local_path(path, "path")
         # One or two stat calls take microseconds: no worker thread is needed.
@@ -200,6 +203,12 @@ class Output(_FetchableOutput):
                 "again with a2e.attach(ref), or use a2e.files.download(output, path)."
             )
         return self._source
+
+
+def save_in(output: Output, directory: Path, stem: str | None) -> Coroutine[Any, Any, Path]:
+    """Save an output into a directory, under the name ``stem`` with the suffix of its format."""
+    source = output._require_source()  # pyright: ignore[reportPrivateUsage]  # the same module
+    return source.save(output, directory, directory=True, stem=stem)
 
 
 class _DecodedOnDemand:

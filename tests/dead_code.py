@@ -62,7 +62,6 @@ ALLOWED: Final = {
         "teardown": "Hypothesis calls it",
         "__call__": "what a protocol asks for",
         "log_message": "http.server calls it",
-        "quiet_env": "a fixture that others only request",
         "gone_soon": "a fixture that tests only request",
         "row_factory": "an option of a SQLite connection",
         "binary_location": "an option of Selenium",
@@ -77,7 +76,6 @@ ALLOWED: Final = {
         "picked": "an input of a declared kind",
         "layout": "an input of a declared kind",
         "scenes": "an input of a declared kind",
-        "force": "an input of a declared kind",
     },
     "benchmarks/*.py": {
         "QUEUE_URL_FORMAT": "a setting of fal-client",

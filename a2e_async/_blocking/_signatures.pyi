@@ -6273,7 +6273,7 @@ class BlockingMotionTransferNamespace(BlockingTaskNamespace[..., MotionTransferR
         """
 
 class BlockingDubbingNamespace(BlockingTaskNamespace[..., DubbingRecord]):
-    """``a2e.dubbing``: speech in another language."""
+    """``a2e.dubbing``: speech in another language, as sound only."""
 
     def start(
         self,

@@ -161,6 +161,8 @@ class BlockingA2E(BlockingNamespaces):
         retry_failed: int = 0,
         budget: "Budget | int | None" = None,
         download_to: str | os.PathLike[str] | None = None,
+        name: str | None = None,
+        manifest: bool = False,
         dry_run: bool = False,
     ) -> "Iterator[Outcome[R]]":
         """Run many jobs and yield their outcomes as they complete; see `A2E.batch`. Costs coins.
@@ -174,6 +176,8 @@ class BlockingA2E(BlockingNamespaces):
             retry_failed=retry_failed,
             budget=budget,
             download_to=download_to,
+            name=name,
+            manifest=manifest,
             dry_run=dry_run,
         )
         # Closing the iterator closes the batch, which starts no further jobs.

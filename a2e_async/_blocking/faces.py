@@ -125,9 +125,11 @@ class BlockingOutputSource:
         self._loop_thread = loop_thread
         self._source = source
 
-    def save(self, output: Output, path: Path, *, directory: bool | None) -> Any:
+    def save(
+        self, output: Output, path: Path, *, directory: bool | None, stem: str | None = None
+    ) -> Any:
         """Save the output; see `Output.save`."""
-        return self._run(self._source.save, output, path, directory=directory)
+        return self._run(self._source.save, output, path, directory=directory, stem=stem)
 
     def read(self, output: Output, max_bytes: int) -> Any:
         """Return the whole output; see `Output.read`."""

@@ -37,6 +37,7 @@ from a2e_async.kinds.text_to_image import TextToImage
 from a2e_async.kinds.veo import Veo
 from a2e_async.kinds.video_twin import VideoTwin
 from a2e_async.models import Output, Record
+from a2e_async.recipes import Recipes
 
 if TYPE_CHECKING:
     from a2e_async._blocking._signatures import BlockingKindNamespaces
@@ -146,6 +147,11 @@ class BlockingFiles(BlockingWrapper[Files]):
         return self._loop_thread.run(bound_output(self._inner, output).read, max_bytes=max_bytes)
 
 
+class BlockingRecipes(BlockingWrapper[Recipes]):
+    dub_video = blocking_call(Recipes.dub_video)
+    speak_video = blocking_call(Recipes.speak_video)
+
+
 class BlockingLegacy(BlockingWrapper[Legacy]):
     watermark = blocking_call(Legacy.watermark)
     unclaimed = loop_call(Legacy.unclaimed)
@@ -212,4 +218,5 @@ class BlockingNamespaces(BlockingKindNamespaces, NotCopyable):
     avatars = _of_client("avatars", BlockingAvatars)
     backgrounds = _of_client("backgrounds", BlockingBackgrounds)
     credits = _of_client("credits", BlockingCredits)
+    recipes = _of_client("recipes", BlockingRecipes)
     legacy = _of_client("legacy", BlockingLegacy)

@@ -9,6 +9,7 @@ from a2e_async._core.http.rate_limit import Priority
 if TYPE_CHECKING:
     from a2e_async._core.http.call import RequestKwargs
     from a2e_async._core.http.session import ApiSession
+    from a2e_async._core.submission.budget import Budget
     from a2e_async._core.submission.calls import ChargedCalls
     from a2e_async._core.submission.file_transfers import FileTransfers
     from a2e_async._core.submission.starts import StartRegistry
@@ -34,6 +35,7 @@ class ComponentSource(Protocol):
     def output_source(self) -> "OutputSource": ...
 
     session: "ApiSession"
+    budgets: "tuple[Budget, ...]"
 
     def task_services(self, context: "RequestContext") -> "TaskServices": ...
 
@@ -72,6 +74,11 @@ class RequestContext(NotCopyable):
     def starter(self) -> "StartRegistry":
         """Starts tasks."""
         return self._components.start_registry
+
+    @property
+    def budgets(self) -> "tuple[Budget, ...]":
+        """The client's own budget, if it has one."""
+        return self._components.budgets
 
     @cached_property
     def charged(self) -> "ChargedCalls":

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 SPEECH_PATH: Final = "/api/v1/video/send_tts"
 
+MAX_KEY_CHARS: Final = 200
+
 MAX_CHARACTERS: Final = 1000
 """Unicode characters of one request; the website of the service allows more."""
 
@@ -46,6 +48,7 @@ class Speech:
         country: str | None = None,
         region: str | None = None,
         speech_rate: float | None = None,
+        key: str | None = None,
     ) -> Output:
         """Return text as speech (mp3 or wav). Costs coins.
 
@@ -55,11 +58,13 @@ class Speech:
         ``speech_rate`` is the speed, 0.5 to 2. The response is awaited for the client's
         ``start_timeout``.
 
-        Save the output before its URL expires: it cannot be renewed. Raises `InvalidInput`
-        (nothing was sent), the `ApiError` with which the service refused, and
-        `StartOutcomeUnknown` if no response arrived: it may have been charged, is not repeated,
-        and the service has no list to search. If the caller is cancelled after the request was
-        sent, the output is listed by `unclaimed`.
+        The same ``key`` is the same speech, paid once (with a journal, also after a restart). Save
+        the output before its URL expires: it cannot be renewed.
+
+        Raises `InvalidInput` (nothing was sent), `KeyConflict` (the key has other inputs), the
+        `ApiError` with which the service refused, and `StartOutcomeUnknown` if no response arrived:
+        it may have been charged, is not repeated, and the service has no list to search. If the
+        caller is cancelled after the request was sent, the output is listed by `unclaimed`.
         ``POST /api/v1/video/send_tts``.
         """
         check_text(text, "text", MAX_CHARACTERS)
@@ -86,6 +91,8 @@ class Speech:
             region=region,
             speechRate=speech_rate,
         )
+        if key is not None:
+            check_text(key, "key", MAX_KEY_CHARS)
         context = self._context
         # Never retried: no list of the service would show the result of a lost request.
         return await context.charged.call(
@@ -96,6 +103,8 @@ class Speech:
                 timeout=context.start_timeout,
                 priority=context.priority,
                 read_result=partial(_read_speech, context),
+                key=key,
+                restore_result=partial(_restore_speech, context),
             )
         )
 
@@ -105,6 +114,10 @@ class Speech:
         Makes no request. The client keeps the last 100.
         """
         return self._context.charged.unclaimed("speech")
+
+
+def _restore_speech(context: RequestContext, urls: tuple[str, ...]) -> Output:
+    return output_from_url(urls[0], "audio", context.source)
 
 
 def _read_speech(context: RequestContext, response: "ApiResponse") -> Output | None:

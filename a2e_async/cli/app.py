@@ -56,6 +56,18 @@ _COMMANDS: Final[Mapping[str, _Command]] = {
         "sandbox",
         "sandbox",
     ),
+    "dub-video": _Command(
+        "Dub a video into another language, lips included, and save it. Costs coins.",
+        5,
+        "recipes",
+        "dub_video",
+    ),
+    "speak-video": _Command(
+        "Make a video of an avatar that speaks a text, and save it. Costs coins.",
+        5,
+        "recipes",
+        "speak_video",
+    ),
     "batch": _Command(
         "Run the jobs of a file, each paid once, and save their results. Costs coins.",
         6,

@@ -35,8 +35,12 @@ def switch(
     group: Group | None = None,
 ) -> Parameter:
     """Return the declaration of a flag that takes no value and is off by default."""
-    return Parameter(name=name, negative="", show_default=False, help=help, group=group)
+    declared = Parameter(name=name, negative="", show_default=False, help=help)
+    # None as the group would hide the flag from the help.
+    return declared if group is None else Parameter.combine(declared, Parameter(group=group))
 
+
+Force = Annotated[bool, switch("Overwrite the file that --out names, if it exists.")]
 
 Yes = Annotated[bool, switch("Do not ask for confirmation.", name=("--yes", "-y"))]
 

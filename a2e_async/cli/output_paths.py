@@ -2,11 +2,40 @@
 
 import os
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 from attrs import frozen
+from cyclopts import Parameter
 
+from a2e_async._core.files.media_types import contradicts_media
 from a2e_async.errors import InvalidInput
+from a2e_async.models import MediaType
+
+if TYPE_CHECKING:
+    from a2e_async._core.tasks.kind import TaskKind
+
+
+Name = Annotated[
+    str | None,
+    Parameter(
+        help="Template for the names of the files in --out, such as '{key}-{index}{ext}'; with "
+        "{key}, {kind}, {id}, {index}, and {ext} at the end. Characters that file names cannot "
+        "have are replaced.",
+    ),
+]
+
+
+def check_name(name: str | None, *, many_tasks: bool) -> None:
+    """Raise `InvalidInput` for a wrong template of file names, in the words of the flag."""
+    from a2e_async._core.files.name_template import NameTemplate
+
+    try:
+        if name is not None:
+            NameTemplate.parse(name, many_tasks=many_tasks)
+    except InvalidInput as error:
+        raise InvalidInput(f"--{error} Nothing was started.", field="name") from None
 
 
 @frozen
@@ -27,6 +56,63 @@ class Destination:
         notice = f"There are {count} results, not one: they are saved in the directory {directory}."
         return f"{directory}/", notice
 
+    def holds(self, paths: Collection[str]) -> bool:
+        """Whether all these absolute paths are the file, or in the directory."""
+        here = self.path.resolve()
+        return all(here in (Path(path).resolve(), Path(path).parent.resolve()) for path in paths)
+
+    def check_media(self, makes: str, media: MediaType | None) -> None:
+        """Raise `InvalidInput` if the file's suffix is of other media than the results.
+
+        ``makes`` names what makes them; ``media`` is None if that is not known before.
+        """
+        claimed = contradicts_media(self.path.name, media or "file") if self.is_file else None
+        if claimed is None:
+            return
+        article = "an" if claimed[0] in "ai" else "a"
+        instead = " For a video with the dubbed sound: a2e dub-video." if makes == "dubbing" else ""
+        better = self.path.with_suffix(_EXAMPLES[media or "file"])
+        raise InvalidInput(
+            f"--out {self.path} names {article} {claimed}, but {makes} makes {media}: give a name "
+            f"such as {better}, or a directory.{instead} Nothing was started.",
+            field="out",
+        )
+
+    def check_free(self, *, force: bool, own: Collection[str] = ()) -> None:
+        """Raise `InvalidInput` if the file exists, unless ``force``.
+
+        ``own`` are paths at which earlier runs have saved the same result.
+        """
+        exists = self.is_file and os.path.lexists(self.path)
+        if force or not exists or self.path.resolve() in {Path(path).resolve() for path in own}:
+            return
+        raise InvalidInput(
+            f"--out {self.path} exists already, and is not known as this task's result: give "
+            "another name, or --force to overwrite it. Nothing was started.",
+            field="out",
+        )
+
+
+_EXAMPLES = {"audio": ".mp3", "video": ".mp4", "image": ".png", "file": ""}
+
+
+def media_of(kind: "TaskKind[..., Any]") -> MediaType | None:
+    """Return the media type of a kind's results, None if it is not the same for all."""
+    media: MediaType | None = None
+    for output in kind.outputs:
+        if media not in (None, output.media):
+            return None
+        media = output.media
+    return media
+
+
+def correction_notice(target: str, saved: Path) -> str | None:
+    """Return what to tell if a result was saved under another suffix than ``target``."""
+    path = Path(target)
+    if target.endswith(("/", os.sep)) or saved == path or saved.parent != path.parent:
+        return None
+    return f"The result is not {path.suffix.lstrip('.').upper()}: it is saved as {saved}."
+
 
 def prepare_destination(out: str, count: int = 1) -> Destination:
     """Return where results are saved, and create its directory. Raises like `prepare_directory`.
@@ -46,18 +132,23 @@ def prepare_destination(out: str, count: int = 1) -> Destination:
     return Destination(path, is_file)
 
 
-def prepare_file_destination(out: str) -> str:
+def prepare_file_destination(
+    out: str, makes: str, media: MediaType, *, force: bool, own: Collection[str] = ()
+) -> str:
     """Create the directory for one file and return the argument of `Output.save`.
 
     ``out`` is a directory if it is one already, ends with a slash, or has no suffix and does not
-    exist. Raises like `prepare_directory`.
+    exist. Raises like `prepare_directory`, `Destination.check_media` and `Destination.check_free`.
     """
     path = Path(out)
     new = not path.suffix and not os.path.lexists(path)
     if out.endswith(("/", os.sep)) or path.is_dir() or new:
         prepare_directory(Path(out))
         return f"{out}/"
-    prepare_directory(Path(out).parent)
+    file = Destination(path, is_file=True)
+    file.check_media(makes, media)
+    file.check_free(force=force, own=own)
+    prepare_directory(path.parent)
     return out
 
 

@@ -2,20 +2,19 @@
 
 import asyncio
 import re
-from collections.abc import Awaitable
-from pathlib import Path
+from collections.abc import Awaitable, Generator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Final
 
 from cyclopts import Parameter
 
-from a2e_async._core.files.media_types import SNIFF_BYTES, extension_for_mime_type, sniff_media_type
 from a2e_async.cli import exit_codes
-from a2e_async.cli.common_flags import ServiceFlags
+from a2e_async.cli.common_flags import Force, ServiceFlags
 from a2e_async.cli.context import CommandContext
 from a2e_async.cli.formatting import format_count, output_json
 from a2e_async.cli.input_flags import as_typed
 from a2e_async.cli.number_parsing import NUMBER
-from a2e_async.cli.output_paths import prepare_file_destination
+from a2e_async.cli.output_paths import correction_notice, prepare_file_destination
 from a2e_async.cli.printer import columns
 from a2e_async.cli.progress import progress_line, transfer_listener
 from a2e_async.cli.runner import run_command
@@ -94,12 +93,13 @@ def say(
         str,
         Parameter(name=("--out", "-o"), help="The file to write, or a directory for it."),
     ] = ".",
+    force: Force = False,
     flags: ServiceFlags = ServiceFlags(),  # noqa: B008  # frozen
 ) -> int:
     """Turn a text into speech and save it. Costs coins; give --voice or --own-voice."""
 
     async def work(context: CommandContext) -> int:
-        destination = prepare_file_destination(out)
+        destination = prepare_file_destination(out, "a2e say", "audio", force=force)
         async with context.client() as a2e:
             context.collect_unsaved = a2e.speech.unclaimed
             with progress_line(context.printer, "speaking") as show:
@@ -117,7 +117,7 @@ def say(
                 )
                 path = await output.save(destination)
                 context.unsaved_outputs.remove(output)
-        if (notice := _suffix_notice(path)) is not None:
+        if (notice := correction_notice(destination, path)) is not None:
             context.printer.note(notice)
         context.printer.note("spoken and charged; a2e credits --history shows the price")
         context.printer.out(str(path))
@@ -130,18 +130,26 @@ def say(
 async def _speak(context: CommandContext, call: Awaitable[Output]) -> Output:
     """Return the speech, and remember that it is not saved yet."""
     try:
-        output = await call
+        with speech_flags():
+            output = await call
     except asyncio.CancelledError:
         context.printer.note(START_IN_PROGRESS)
         raise
+    context.unsaved_outputs.append(output)
+    return output
+
+
+@contextmanager
+def speech_flags(**more: str) -> Generator[None]:
+    """Raise `InvalidInput` with flags instead of parameters of the package."""
+    try:
+        yield
     except InvalidInput as error:
         message = str(error)
-        for name, flag in _FLAGS.items():
+        for name, flag in {**_FLAGS, **more}.items():
             message = re.sub(rf"\b{name}\b", flag, message)
         # The text is an argument, and has no flag.
         raise InvalidInput(re.sub(r"^text\b", "TEXT", message), field=error.field) from None
-    context.unsaved_outputs.append(output)
-    return output
 
 
 async def _default_region(a2e: "A2E", country: str) -> str:
@@ -164,17 +172,6 @@ async def _available_regions(a2e: "A2E", country: str, region: str) -> str:
     if regions := regions_by_language.get(country):
         return f"{text} Regions of {country}: {', '.join(one.value for one in regions)}."
     return f"{text} Languages: {', '.join(regions_by_language) or 'none'}."
-
-
-def _suffix_notice(path: Path) -> str | None:
-    """Return a notice if the suffix of a file does not match its format."""
-    with path.open("rb") as file:
-        head = file.read(SNIFF_BYTES)
-    _, mime = sniff_media_type(head, None)
-    suffix = extension_for_mime_type(mime)
-    if suffix is None or sniff_media_type(b"", path.name)[1] == mime:
-        return None
-    return f"{path} is {suffix.upper()} despite its name; the service makes no other format."
 
 
 def _row(voice: "Voice") -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """``start``, ``run`` and ``quote``: one command per kind, generated from its declaration."""
 
 import asyncio
+import os
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from cyclopts import App, Group, Parameter
 
 from a2e_async.cli import exit_codes
 from a2e_async.cli.batch.validation import check_key
-from a2e_async.cli.common_flags import ServiceFlags
+from a2e_async.cli.common_flags import Force, ServiceFlags
 from a2e_async.cli.context import CommandContext
 from a2e_async.cli.error_messages import error_message
 from a2e_async.cli.formatting import format_coins, output_json, task_json, text_result
@@ -18,7 +19,12 @@ from a2e_async.cli.input_flags import as_command, as_typed, errors_as_flags, has
 from a2e_async.cli.known_kinds import kind_named, kind_names
 from a2e_async.cli.number_parsing import SECONDS
 from a2e_async.cli.outage_notices import report_outages
-from a2e_async.cli.output_paths import Destination, prepare_destination
+from a2e_async.cli.output_paths import (
+    Destination,
+    correction_notice,
+    media_of,
+    prepare_destination,
+)
 from a2e_async.cli.progress import progress_line, transfer_listener
 from a2e_async.cli.runner import RESULT_ON_SITE, run_command
 from a2e_async.errors import InvalidInput, TaskFailed
@@ -28,6 +34,7 @@ from a2e_async.models import Record
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
+    from a2e_async._core.submission.budget import Budget
     from a2e_async._core.tasks.kind import TaskKind
     from a2e_async._core.tasks.task import Task
     from a2e_async.client import A2E
@@ -72,7 +79,7 @@ START_IN_PROGRESS = "A start may be in flight; waiting for its response, at most
 
 _OWN_PARAMETERS = {
     "start": ("journal", "key", "flags"),
-    "run": ("out", "timeout", "journal", "key", "flags"),
+    "run": ("out", "force", "timeout", "journal", "key", "flags"),
     "quote": ("flags",),
 }
 
@@ -131,7 +138,7 @@ def start(
     key = as_typed(key)
 
     async def work(context: CommandContext) -> int:
-        async with _journaled(context, journal, key) as a2e:
+        async with journaled(context, journal, key) as a2e:
             task = await _start(context, a2e.kind(kind), inputs, key)
         if not task.kind.pollable:
             context.printer.note(
@@ -149,6 +156,7 @@ def run(
     inputs: Mapping[str, Any],
     *,
     out: Out = ".",
+    force: Force = False,
     timeout: Timeout = None,
     journal: Journal = None,
     key: Key = None,
@@ -163,7 +171,12 @@ def run(
         with errors_as_flags(declared):
             count = declared.task_count(declared.build_input(inputs))
         destination = prepare_destination(out, count)
-        async with _journaled(context, journal, key) as a2e:
+        destination.check_media(kind, media_of(declared))
+        async with journaled(context, journal, key) as a2e:
+            saved = await saved_paths(a2e, key)
+            destination.check_free(force=force, own=saved)
+            if saved and not destination.holds(saved):
+                context.printer.note(f"An earlier run has saved the result: {', '.join(saved)}")
             task = await _start(context, a2e.kind(kind), inputs, key)
             return await finish(context, task, destination=destination, timeout=timeout)
 
@@ -192,8 +205,12 @@ def quote(kind: str, inputs: Mapping[str, Any], *, flags: ServiceFlags = Service
     return run_command(flags, work)
 
 
-def _journaled(
-    context: CommandContext, path: Path | None, key: str | None
+def journaled(
+    context: CommandContext,
+    path: Path | None,
+    key: str | None,
+    *,
+    budget: "Budget | None" = None,
 ) -> "AbstractAsyncContextManager[A2E]":
     """Return the client, with a journal if ``path`` is given. Raises `InvalidInput`."""
     if path is None:
@@ -203,12 +220,21 @@ def _journaled(
                 "forgotten when this command ends, and a second run would pay again.",
                 field="journal",
             )
-        return context.client()
+        return context.client(budget=budget)
     check_key(key)
     context.resume_command = shlex.join(["a2e", "journal", "resume", str(path)])
     from a2e_async._core.journal.sqlite import SqliteJournal
 
-    return context.client(SqliteJournal(path))
+    return context.client(SqliteJournal(path), budget=budget)
+
+
+async def saved_paths(a2e: "A2E", *keys: str | None) -> tuple[str, ...]:
+    """Return where earlier runs have saved the results of these keys, if the files exist."""
+    found: list[str] = []
+    for key in keys:
+        entry = await a2e.journal.get(key) if a2e.journal is not None and key else None
+        found += entry.paths.values() if entry else ()
+    return tuple(filter(os.path.isfile, found))  # a stat takes microseconds
 
 
 async def _start(
@@ -290,6 +316,8 @@ async def finish(
         else:
             for output in record.outputs:
                 paths.append(await output.save(target))
+                if (notice := correction_notice(target, paths[-1])) is not None:
+                    context.printer.note(notice)
         context.event_listeners.pop()
     for path in paths:
         context.printer.out(str(path))

@@ -6,7 +6,7 @@ from cyclopts import App, Parameter
 
 from a2e_async._core.tasks.kind import split_ref
 from a2e_async.cli import exit_codes
-from a2e_async.cli.common_flags import KindName, ServiceFlags, Yes
+from a2e_async.cli.common_flags import Force, KindName, ServiceFlags, Yes
 from a2e_async.cli.confirmation import confirm
 from a2e_async.cli.context import CommandContext
 from a2e_async.cli.formatting import (
@@ -20,7 +20,7 @@ from a2e_async.cli.formatting import (
 )
 from a2e_async.cli.known_kinds import kind_named
 from a2e_async.cli.number_parsing import WHOLE
-from a2e_async.cli.output_paths import prepare_destination
+from a2e_async.cli.output_paths import media_of, prepare_destination
 from a2e_async.cli.printer import Printer, columns
 from a2e_async.cli.runner import run_command
 from a2e_async.cli.start_commands import Out, Timeout, check_pollable, finish
@@ -79,6 +79,7 @@ def download(
     /,
     *,
     out: Out = ".",
+    force: Force = False,
     timeout: Timeout = None,
     flags: ServiceFlags = ServiceFlags(),  # noqa: B008  # frozen
 ) -> int:
@@ -86,6 +87,8 @@ def download(
 
     async def work(context: CommandContext) -> int:
         destination = prepare_destination(out)
+        destination.check_media(split_ref(ref)[0], media_of(kind_named(split_ref(ref)[0])))
+        destination.check_free(force=force)
         async with context.client() as a2e:
             return await finish(context, a2e.attach(ref), destination=destination, timeout=timeout)
 

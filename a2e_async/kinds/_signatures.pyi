@@ -6265,7 +6265,7 @@ class MotionTransferNamespace(TaskNamespace[..., MotionTransferRecord]):
         """
 
 class DubbingNamespace(TaskNamespace[..., DubbingRecord]):
-    """``a2e.dubbing``: speech in another language."""
+    """``a2e.dubbing``: speech in another language, as sound only."""
 
     async def start(
         self,

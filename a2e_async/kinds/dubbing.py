@@ -1,7 +1,8 @@
 """AI dubbing: the speech of an audio or video file in another language, in the same voice.
 
-Translates the speech of an audio or video file into another language, in the speaker's own voice.
-The result is audio.
+Audio only: the result is sound, also for a video. Translates the speech of an audio or video file
+into another language, in the speaker's own voice. For a video with the dubbed sound, see
+`a2e.recipes.dub_video` in [recipes](recipes.md).
 
 ```python
 record = await a2e.dubbing.run(source_url="talk.wav", target_lang="es", num_speakers=1)
@@ -70,7 +71,7 @@ class DubbingRecord(Record):
 
 DUBBING = TaskKind(
     name="dubbing",
-    summary="Speech in another language",
+    summary="Speech in another language, as sound only",
     start_doc=(
         "Dub the speech of an audio or video file into another language, in the "
         "speaker's own voice."

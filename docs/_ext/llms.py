@@ -119,6 +119,7 @@ PAID_NAMESPACES: Final = {"speech", "files"}
 
 RARE: Final = {
     "legacy": "",
+    "recipes": "dub_video",
     "image_to_video": "",
     "avatars": "list",
     "backgrounds": "add all delete",

@@ -50,8 +50,12 @@ def report(path: Path) -> list[dict[str, Any]]:
 
 
 def results(directory: Path) -> list[Path]:
-    found = sorted(path for path in directory.iterdir() if not path.name.startswith("."))
+    """Return the result files: complete media, and those that the manifest names, once each."""
+    manifest = directory / "results.jsonl"
+    found = sorted(p for p in directory.iterdir() if p.name[0] != "." and p != manifest)
     assert all(check_media(path).ok for path in found)
+    named = [file["path"] for line in report(manifest) for file in line["files"]]
+    assert sorted(named) == [path.name for path in found]
     return found
 
 

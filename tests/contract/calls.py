@@ -173,6 +173,20 @@ async def speech(a2e: A2E, sandbox: Sandbox) -> None:
     assert a2e.speech.unclaimed() == ()
 
 
+CLIP = "https://media.example/clip.mp4"
+
+
+async def recipes(a2e: A2E, sandbox: Sandbox) -> None:
+    dubbed = await a2e.recipes.dub_video(video_url=CLIP, target_lang="es", duration=5)
+    assert dubbed.sound.media == "audio"
+    avatar = next(one for one in await a2e.avatars.list() if one.anchor_type == 0)
+    voice = (await a2e.voices.public())[0]
+    spoken = await a2e.recipes.speak_video("Good day.", anchor_id=avatar.id, tts_id=voice.id)
+    assert spoken.speech.media == "audio"
+    for output in (dubbed.output, spoken.output):
+        assert output.media == "video"
+
+
 async def avatars(a2e: A2E, sandbox: Sandbox) -> None:
     assert await a2e.avatars.list()
     added = await a2e.avatars.add(name="me", image_url=FACE, tags=["work"])
@@ -299,6 +313,8 @@ CALLS: Mapping[str, Call] = {
     "voices.delete_preview": previews,
     "speech.say": speech,
     "speech.unclaimed": speech,
+    "recipes.dub_video": recipes,
+    "recipes.speak_video": recipes,
     "avatars.list": avatars,
     "avatars.custom": avatars,
     "avatars.add": avatars,

@@ -113,3 +113,33 @@ def live(base_url: str, directory: Path, keys: list[str], number: int, turns: in
     with asyncio.Runner(loop_factory=partial(DoomedLoop, turns)) as runner:
         code = runner.run(work(base_url, directory, keys, number))
     os._exit(code)
+
+
+async def recipe(base_url: str, directory: Path, number: int) -> int:
+    """Make a dubbed video, as after a restart: with the same key and journal in each run."""
+    later = 100.0 * number
+    journal = SqliteJournal(directory / "jobs.db", host_clock=lambda: time.monotonic() + later)
+    async with A2E(
+        API_KEY,
+        base_url=base_url,
+        journal=journal,
+        rate=None,
+        poll_interval=0.02,
+        trust_env=False,
+    ) as a2e:
+        try:
+            made = await a2e.recipes.dub_video(
+                video_url="https://media.example/talk.mp4", target_lang="es", key="talk"
+            )
+            await made.output.save(directory / "es.mp4")
+        except StartOutcomeUnknown:
+            return UNKNOWN
+    return 0
+
+
+def live_recipe(base_url: str, directory: Path, number: int, turns: int | None) -> None:
+    """Run the recipe once; kill the process after ``turns`` iterations of the loop."""
+    recovery_search.SCAN_DELAYS = (0.02, 0.05)  # type: ignore[misc]  # no test waits 45 s
+    with asyncio.Runner(loop_factory=partial(DoomedLoop, turns)) as runner:
+        code = runner.run(recipe(base_url, directory, number))
+    os._exit(code)

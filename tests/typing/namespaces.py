@@ -43,6 +43,7 @@ from a2e_async.kinds import (
     Wan30Record,
     WanRecord,
 )
+from a2e_async.recipes import DubbedVideo, SpokenVideo
 
 ID = "66ea4dd87db10c73fa29b570"
 
@@ -130,8 +131,15 @@ async def account(a2e: A2E) -> None:
     assert_type(answer, ApiResponse)
     assert_type(answer.http_status, int)
 
+    dubbed = await a2e.recipes.dub_video(video_url="a.mp4", target_lang="es")
+    assert_type(dubbed, DubbedVideo)
+    assert_type(dubbed.output, Output)
+    spoken = await a2e.recipes.speak_video("Hi.", anchor_id=ID, tts_id=ID)
+    assert_type(spoken, SpokenVideo)
+
 
 async def refused(a2e: A2E) -> None:
+    await a2e.recipes.dub_video(target_lang="es")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     await a2e.text_to_image.start(width=1024)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     await a2e.nano_banana.start(prompt="a", image_size="8K")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     await a2e.image_edit.run(edit_type="hair", image_urls=[b"a", b"b"])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

@@ -6,6 +6,7 @@ same batch again skips jobs that are done and continues the others.
 """
 
 import asyncio
+import logging
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
@@ -17,17 +18,21 @@ from collections.abc import (
     Sized,
 )
 from contextlib import suppress
+from functools import partial
 from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Literal, Protocol, TypeVar
 
+from anyio import to_thread
 from attrs import evolve, frozen
 
 from a2e_async._core.batch.duplicates import DuplicateStore
+from a2e_async._core.batch.manifest import FILE_NAME, Manifest
+from a2e_async._core.files.name_template import NameTemplate
 from a2e_async._core.journal.protocol import Entry, State
 from a2e_async._core.schema.inputs import TaskInput
 from a2e_async._core.tasks.kind import PreparedJob, check_pollable
-from a2e_async._core.tasks.task import Task, save_outputs
+from a2e_async._core.tasks.task import ResultNaming, Task, save_outputs
 from a2e_async.errors import (
     A2EError,
     AuthenticationError,
@@ -39,6 +44,7 @@ from a2e_async.errors import (
     JournalError,
     NotFound,
     TaskFailed,
+    TaskGone,
     TransferError,
 )
 from a2e_async.models import Record
@@ -49,6 +55,8 @@ if TYPE_CHECKING:
     from a2e_async._core.submission.quotes import FetchPrice
 
 R = TypeVar("R", bound=Record)
+
+logger = logging.getLogger("a2e_async.batch")
 
 # Each of these would hit every further job as well, so it stops new starts. The batch raises it
 # once the running jobs, and those that an earlier run has started, have ended.
@@ -382,6 +390,9 @@ class JobRunner:
     retry_failed: int
     download_to: Path | None
     reservation: "Reservation"
+    name: NameTemplate | None = None
+    manifest: Manifest | None = None
+    """That of ``download_to``."""
     fatal_errors: ClassVar[tuple[type[Exception], ...]] = FATAL_ERRORS
 
     async def process(self, job: PreparedJob[R]) -> Outcome[R]:
@@ -404,25 +415,37 @@ async def _run_job(runner: JobRunner, job: PreparedJob[R], keyed_job: PreparedJo
     services, download_to = runner.services, runner.download_to
     task: Task[R] | None = None
     record: R | None = None
+    elsewhere: Entry | None = None
     try:
         check_pollable(keyed_job.kind)  # do not pay for a task that cannot be polled
-        if (earlier := await _earlier_outcome(runner, job, keyed_job)) is not None:
-            return earlier
+        naming = ResultNaming(runner.name, job.key) if runner.name is not None else None
+        entry = await _successful_entry(runner, keyed_job)
+        if entry is not None:
+            is_here, exists = await _where_saved(runner, entry)
+            if is_here:
+                return await _earlier_outcome(runner, job, keyed_job, entry, is_here=True)
+            elsewhere = entry if exists else None
         started: Task[R] = await services.start_job(keyed_job)
         task = started
         record = await started.wait()
+        seconds = None if entry is not None else started.elapsed
         paths: list[Path] = []
         if download_to is not None and record.outputs:
-            paths = await save_outputs(record, download_to)
+            paths = await save_outputs(record, download_to, naming)
+            await _record_in_manifest(
+                runner, job, started.ref, paths, coins=started.coins, seconds=seconds
+            )
+    except (NotFound, TaskGone, TransferError) as error:
+        if elsewhere is not None:  # the service no longer has what is saved in another directory
+            return await _earlier_outcome(runner, job, keyed_job, elsewhere, is_here=False)
+        return Outcome(job=job, task=task, record=record, error=error)
     except Exception as error:
         return Outcome(job=job, task=task, record=record, error=error)
     return Outcome(job=job, task=task, record=record, paths=tuple(paths))
 
 
-async def _earlier_outcome(
-    runner: JobRunner, job: PreparedJob[R], keyed_job: PreparedJob[R]
-) -> Outcome[R] | None:
-    """Return the outcome of a job that is done and saved, if its files still exist."""
+async def _successful_entry(runner: JobRunner, keyed_job: PreparedJob[R]) -> Entry | None:
+    """Return the journal's entry of a job that an earlier run has completed."""
     services = runner.services
     if services.recorder is None or keyed_job.key is None:
         return None
@@ -431,18 +454,75 @@ async def _earlier_outcome(
         return None
     if entry.digest != await services.input_digest(keyed_job):
         return None  # the key has other inputs: starting the job raises `KeyConflict`
-    if not is_done_and_saved(entry, runner.download_to):
-        return None
+    return entry
+
+
+async def _earlier_outcome(
+    runner: JobRunner,
+    job: PreparedJob[R],
+    keyed_job: PreparedJob[R],
+    entry: Entry,
+    *,
+    is_here: bool,
+) -> Outcome[R]:
+    """Return the outcome of a job that is done and saved."""
     runner.reservation.count_existing(entry.key, entry.cost, entry.ref)
     paths = tuple(Path(path) for path in entry.paths.values())
-    return Outcome(job=job, task=services.attach_entry(keyed_job, entry), paths=paths, earlier=True)
+    if is_here and paths:
+        # The run that saved them may have ended before it wrote their line.
+        await _record_in_manifest(runner, job, entry.ref, paths, coins=entry.coins, seconds=None)
+    task = runner.services.attach_entry(keyed_job, entry)
+    return Outcome(job=job, task=task, paths=paths, earlier=True)
 
 
-def is_done_and_saved(entry: Entry, download_to: Path | None) -> bool:
-    """Whether nothing is left to do for a successful task: its files exist, if they are wanted."""
+async def _record_in_manifest(
+    runner: JobRunner,
+    job: PreparedJob[Any],
+    ref: str | None,
+    paths: Iterable[Path],
+    *,
+    coins: int | None,
+    seconds: float | None,
+) -> None:
+    if runner.manifest is None or ref is None:
+        return
+    record = partial(
+        runner.manifest.record,
+        key=job.key,
+        kind=job.kind.name,
+        ref=ref,
+        paths=tuple(paths),
+        coins=coins,
+        seconds=seconds,
+    )
+    try:
+        await to_thread.run_sync(record)
+    except OSError as error:  # the results themselves are saved
+        logger.warning("%s could not be written: %s", FILE_NAME, error.strerror or error)
+
+
+async def _where_saved(runner: JobRunner, entry: Entry) -> tuple[bool, bool]:
+    """Return whether nothing is left to do, and whether all files exist at all, in any place."""
+    return await to_thread.run_sync(where_saved, entry, runner.download_to, runner.manifest)
+
+
+def where_saved(
+    entry: Entry, download_to: Path | None, manifest: Manifest | None
+) -> tuple[bool, bool]:
+    """Return whether a successful task's files are complete in ``download_to``, and anywhere.
+
+    Blocks. Without a directory nothing is left to do.
+    """
     if download_to is None:
-        return True
-    return entry.state is State.SAVED and all(Path(path).is_file() for path in entry.paths.values())
+        return True, True
+    if entry.state is not State.SAVED:
+        return False, False
+    paths = [Path(path) for path in entry.paths.values()]
+    directory = download_to.resolve()
+    here = all(path.parent.resolve() == directory for path in paths)
+    known = manifest if here and manifest is not None else Manifest(download_to)
+    exists = known.is_intact(entry.ref if here else None, paths)
+    return here and exists, exists
 
 
 class _JobSource(Generic[R]):

@@ -13,10 +13,12 @@ from a2e_async._core.batch.batch import (
     BatchServices,
     Outcome,
     Plan,
-    is_done_and_saved,
     job_for_try,
+    where_saved,
 )
 from a2e_async._core.batch.duplicates import DuplicateStore
+from a2e_async._core.batch.manifest import Manifest
+from a2e_async._core.files.name_template import NameTemplate
 from a2e_async._core.journal.keys import key_conflict
 from a2e_async._core.journal.protocol import UPLOAD, Entry, State
 from a2e_async._core.submission.budget import PricedCall, Reservation
@@ -47,6 +49,8 @@ class DryRunPlanner:
     retry_failed: int
     download_to: Path | None
     reservation: Reservation
+    name: NameTemplate | None = None
+    manifest: Manifest | None = None
     fatal_errors: ClassVar[tuple[type[Exception], ...]] = (
         *(kind for kind in FATAL_ERRORS if kind is not BudgetExceeded),
         ServerError,
@@ -66,6 +70,8 @@ class DryRunPlanner:
         """Return an outcome with the plan for a job, or with the error that it would cause."""
         try:
             check_pollable(job.kind)
+            if self.name is not None:
+                self.name.check_key(job.key)
             digest, files = await self.services.input_and_file_digests(job)
             if (outcome := await self._existing_outcome(job, digest)) is not None:
                 return outcome
@@ -114,7 +120,7 @@ class DryRunPlanner:
         if entry.succeeded is False:
             plan = evolve(plan, step="failed")
         elif entry.succeeded:
-            done = is_done_and_saved(entry, self.download_to)
+            done, _ = where_saved(entry, self.download_to, self.manifest)
             plan = evolve(plan, step="done" if done else "save")
         task = self.services.attach_entry(keyed_job, entry) if entry.ids else None
         return Outcome(job=job, plan=plan, task=task, paths=paths, earlier=plan.step == "done")

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import errno
+import logging
 import random
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator
@@ -20,7 +21,12 @@ from yarl import URL
 from a2e_async._core.base_errors import hide_frames
 from a2e_async._core.files.http_download import ChunkIterator, HttpDownload, RenewUrl
 from a2e_async._core.files.local_file import BLOCK_BYTES, TOO_MANY_OPEN_FILES
-from a2e_async._core.files.media_types import SNIFF_BYTES, filename_stem, suggest_filename
+from a2e_async._core.files.media_types import (
+    SNIFF_BYTES,
+    corrected_extension,
+    filename_stem,
+    suggest_filename,
+)
 from a2e_async._core.files.part_file import DISK_FULL_ERRNOS, PartFile
 from a2e_async._core.http.call import CheckedRequest, environment_proxy
 from a2e_async._core.http.error_mapping import sanitize_cause
@@ -32,6 +38,8 @@ from a2e_async.events import Event, Saved
 from a2e_async.models import Output
 
 __all__ = ["Downloader", "FileSession"]
+
+logger = logging.getLogger("a2e_async.files")
 
 T = TypeVar("T")
 
@@ -316,18 +324,27 @@ class Downloader:
     renew_url: RenewUrl | None
     on_saved: Callable[[Output, Path], Awaitable[None]] | None = None
     """Awaited when an output is on disk, before its path is returned."""
+    was_saved_at: Callable[[Output, Path], Awaitable[bool]] | None = None
+    """Whether the journal knows a path as that of this output: only then a name that was chosen
+    for the user may replace an existing file of other content."""
 
     @hide_frames
-    async def save(self, output: Output, path: Path, *, directory: bool | None) -> Path:
+    async def save(
+        self, output: Output, path: Path, *, directory: bool | None, stem: str | None = None
+    ) -> Path:
         """Write ``output`` to ``path`` (into it, if ``directory``) and return the file's path.
 
         If ``directory`` is None, the path becomes a directory if the result's name has a suffix,
         else a file. An existing file is replaced; of a symbolic link, the link itself is
-        replaced, not its target. Raises `InvalidInput` for a path without a file name, and
+        replaced, not its target. A suffix that contradicts the file's format is corrected, and a
+        warning logged. ``stem`` is the name in a directory, without its suffix. A file at a name
+        that ``path`` does not give is kept, unless it is an earlier version of this output.
+
+        Raises `InvalidInput` for a path without a file name, and
         `TransferError`. In the latter case the ``.part`` file is kept for a later call to
         resume, unless the disk is full or the server sends neither an ETag nor a usable date.
         """
-        where = await self._save(output, path, directory, self.renew_url)
+        where = await self._save(output, path, directory, stem, self.renew_url)
         if self.on_saved is not None:
             await self.on_saved(output, where)
         return where
@@ -377,12 +394,17 @@ class Downloader:
                 stream.close()
 
     async def _save(
-        self, output: Output, path: Path, directory: bool | None, renew: RenewUrl | None
+        self,
+        output: Output,
+        path: Path,
+        directory: bool | None,
+        stem: str | None,
+        renew: RenewUrl | None,
     ) -> Path:
         if not directory and not path.name:
             raise InvalidInput("The path to save to has no file name.", field="path")
         if directory:
-            part = PartFile(path, filename_stem(output), output.url)
+            part = PartFile(path, stem or filename_stem(output), output.url)
             stream = self._stream(output, renew)
         else:
             part = PartFile(path.parent, path.name, output.url)
@@ -402,17 +424,34 @@ class Downloader:
                 def name_for(head: bytes) -> str:
                     """Return the target's path relative to the part file's directory."""
                     made = suggest_filename(
-                        output, stream.content_type, stream.disposition, head=head
+                        output, stream.content_type, stream.disposition, head=head, stem=stem
                     )
                     if directory:
                         return made
                     if maybe_directory and PurePath(made).suffix:
                         return str(PurePath(path.name, made))
+                    if (extension := corrected_extension(head, path.name)) is not None:
+                        return path.with_suffix(f".{extension}").name
                     return path.name
 
-                into = directory or maybe_directory
-                replace = not into or output.ref is not None
-                saved = await self.files.run(lambda: part.finish(name_for, replace=replace))
+                name = name_for(await self.files.run(part.head, SNIFF_BYTES))
+                corrected = (
+                    not directory and PurePath(name).parent == PurePath() and (name != path.name)
+                )
+                if directory or maybe_directory:
+                    replace = output.ref is not None and stem is None
+                else:
+                    replace = not corrected
+                if not replace and self.was_saved_at is not None:
+                    replace = await self.was_saved_at(output, part.directory / name)
+                saved = await self.files.run(lambda: part.finish(lambda _: name, replace=replace))
+                if corrected:
+                    logger.warning(
+                        "%s was saved as %s: it is not %s despite that name",
+                        path,
+                        saved.name,
+                        path.suffix.lstrip(".").upper(),
+                    )
             except OSError as error:
                 if isinstance(error, A2EError):  # a timeout is an OSError
                     raise

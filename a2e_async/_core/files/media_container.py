@@ -6,6 +6,7 @@ was already truncated when it was stored.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import ClassVar, Final, Literal
 
 Completeness = Literal["complete", "cut", "unfinished", "unknown"]
@@ -181,3 +182,34 @@ def completeness_checker_for(head: bytes) -> CompletenessChecker | None:
     if head.startswith((b"GIF87a", b"GIF89a")):
         return _EndMarkerChecker(b"\x3b")
     return None
+
+
+def mp4_seconds(read_at: Callable[[int, int], bytes], size: int) -> float | None:
+    """Return the length of an MP4 or QuickTime file in seconds; None if its index does not say.
+
+    ``read_at(position, count)`` reads the file, which has ``size`` bytes.
+    """
+    position, end = 0, size
+    while position + 8 <= end:
+        head = read_at(position, 16)
+        length, header = int.from_bytes(head[:4], "big"), 8
+        if length == 1:
+            length, header = int.from_bytes(head[8:16], "big"), 16
+        elif length == 0:
+            length = end - position
+        if length < header:
+            return None
+        if head[4:8] == b"moov":
+            position, end = position + header, position + length
+        elif head[4:8] == b"mvhd":
+            return _mvhd_seconds(read_at(position + header, 32))
+        else:
+            position += length
+    return None
+
+
+def _mvhd_seconds(body: bytes) -> float | None:
+    at, width = (20, 8) if body[:1] == b"\1" else (12, 4)  # version 1 has 64-bit times
+    scale = int.from_bytes(body[at : at + 4], "big")
+    ticks = int.from_bytes(body[at + 4 : at + 4 + width], "big")
+    return ticks / scale if scale and 0 < ticks < 2 ** (8 * width) - 1 else None

@@ -133,6 +133,39 @@ def matches_extension(data: bytes, name: str) -> bool:
     return extension in _NO_MAGIC_EXTENSIONS and _FRAME_SYNC.search(data) is not None
 
 
+def corrected_extension(head: bytes, name: str) -> str | None:
+    """Return the extension that a file with these first bytes should have instead of its own.
+
+    None if that of ``name`` fits, if it is not one of media, or if the bytes do not tell. Formats
+    of one container family fit each other: MP4 data may be named .mov.
+    """
+    extension = _extension(name)
+    expected = _BY_EXTENSION.get(extension, UNKNOWN_TYPE)
+    if expected[0] == "file" or (mime := _mime_by_magic(head[:SNIFF_BYTES], extension)) is None:
+        return None
+    actual = sniff_media_type(head, name)
+    if actual[0] == "file" or _same_format(actual[1], expected[1]):
+        return None
+    return extension_for_mime_type(mime)
+
+
+def contradicts_media(name: str, media: MediaType) -> str | None:
+    """Return the media type that the extension of ``name`` claims, if results are of another."""
+    claimed, _ = _BY_EXTENSION.get(_extension(name), UNKNOWN_TYPE)
+    return None if "file" in (claimed, media) or claimed == media else claimed
+
+
+def _same_format(mime: str, other: str) -> bool:
+    return mime == other or any(mime in family and other in family for family in _VIDEO_FAMILIES)
+
+
+_VIDEO_FAMILIES: Final = (
+    frozenset({"video/mp4", "video/x-m4v", "video/quicktime", "video/3gpp"}),
+    frozenset({"video/webm", "video/x-matroska"}),
+)
+"""Containers of one structure, which players do not tell apart by the extension."""
+
+
 def detect_document(head: bytes, mime: str = "") -> str | None:
     """Return what kind of text document a body is, such as "a web page"; None if it is not text.
 
@@ -395,8 +428,9 @@ def suggest_filename(
     *,
     head: bytes = b"",
     numbered: bool = False,
+    stem: str | None = None,
 ) -> str:
-    """Return a safe file name for ``output``: ``{kind}-{id}[-{n}].{ext}``.
+    """Return a safe file name for ``output``: ``{kind}-{id}[-{n}].{ext}``, or ``{stem}.{ext}``.
 
     The extension comes from the Content-Type, unless the first bytes (``head``) are of another
     media type; else from the URL's path; else from those bytes. Without a ref, the file name of
@@ -413,6 +447,8 @@ def suggest_filename(
         extension = ending if ending in _BY_EXTENSION else None
     if extension is None:
         extension = extension_for_mime_type(sniff_media_type(head, None)[1])
+    if stem is not None:
+        return f"{stem}.{extension}" if extension else stem
     stem = filename_stem(output, numbered=numbered)
     if not output.ref and (header_name := _disposition_name(content_disposition)):
         if _extension(header_name) in _BY_EXTENSION:

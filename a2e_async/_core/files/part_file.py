@@ -5,6 +5,7 @@ Everything here blocks and runs in a worker thread, one call at a time for each 
 
 import contextlib
 import errno
+import filecmp
 import hashlib
 import os
 import secrets
@@ -152,10 +153,11 @@ class PartFile:
         """Move the complete file to its target, whose name ``filename_for`` derives from its head.
 
         The name may contain a directory, which is created. Without ``replace``, an existing file
-        is kept and the URL's digest is added to the new name.
+        of other content is kept and the URL's digest is added to the new name.
         """
         target = self.directory / filename_for(self.head(512))
         target.parent.mkdir(parents=True, exist_ok=True)
+        replace = replace or self._has_same_content(target)
         if replace:
             self._refuse_special_target(target)
         try:
@@ -173,6 +175,12 @@ class PartFile:
         self._close_fd()
         _sync_directory(target.parent)
         return target
+
+    def _has_same_content(self, target: Path) -> bool:
+        try:
+            return filecmp.cmp(self.path, target, shallow=False)
+        except OSError:  # there is no such file
+            return False
 
     def _link_new(self, target: Path) -> bool:
         try:

@@ -22,6 +22,11 @@ def generate_key(prefix: str) -> str:
     return f"{prefix}:{time.time_ns():016x}{secrets.token_hex(8)}"
 
 
+def call_key(key: str) -> str:
+    """Return the journal key of a paid call without a task that has this key of the user."""
+    return f"{CALL_KEY_PREFIX}{key}"
+
+
 def is_call_key(key: str) -> bool:
     """Return whether a key is that of a paid call that starts no task."""
     return key.startswith(CALL_KEY_PREFIX)

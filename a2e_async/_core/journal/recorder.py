@@ -534,6 +534,15 @@ class JournalRecorder:
             **changes,
         )
 
+    async def was_saved_at(self, output: Output, path: Path) -> bool:
+        """Return whether an output of a task was saved at this path before."""
+        if output.ref is None:
+            return False
+        kind, ids = split_ref(output.ref)
+        entry = await self._find_entry(kind, ids[0])
+        saved = entry.paths.get(f"{ids[0]}#{output.index}") if entry else None
+        return saved is not None and _is_same_path(saved, path)
+
     async def record_saved_file(self, output: Output, path: Path) -> None:
         """Record that one output of a task is saved."""
         if output.ref is None:
@@ -728,6 +737,10 @@ def _withdraw_at_exit() -> None:
 def _withdraw_all() -> None:
     for recorder in list(_RECORDERS):
         recorder.withdraw_all()
+
+
+def _is_same_path(one: str, other: Path) -> bool:
+    return Path(one).resolve() == other.resolve()
 
 
 def _absolute_path(path: Path) -> str:

@@ -18,7 +18,7 @@ from a2e_async._core.http.envelope import without_charge_advice
 from a2e_async._core.http.loop_affinity import LoopAffinity
 from a2e_async._core.http.rate_limit import Priority
 from a2e_async._core.http.retry import RetrySafety
-from a2e_async._core.journal.keys import generate_key
+from a2e_async._core.journal.keys import call_key, generate_key, key_conflict
 from a2e_async._core.journal.protocol import UPLOAD, Entry, State
 from a2e_async._core.journal.recorder import recovery_from_entry
 from a2e_async._core.journal.rules import is_same_start
@@ -72,6 +72,10 @@ class ChargedCall(Generic[T]):
     keep_unclaimed: bool = False
     is_upload: bool = False
     advice: str = "The service has no list of these results"
+    key: str | None = None
+    """The user's key: the same key is the same call, paid once."""
+    restore_result: "Callable[[tuple[str, ...]], T] | None" = None
+    """Returns the result of an earlier run from the URLs in the journal; needed with a key."""
 
     @property
     def counted_kind(self) -> str:
@@ -84,6 +88,11 @@ class CallAttempt(PaidRequest[T]):
     """A paid call in progress. Created by `ChargedCalls.call`; see `PaidRequest`."""
 
     charged_call: ChargedCall[T]
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether further callers may join it: those with its key."""
+        return self.charged_call.key is not None
 
     def describe(self, body: Mapping[str, Any]) -> Recovery:
         """Return what identifies the call in the journal and in `StartOutcomeUnknown`."""
@@ -170,6 +179,10 @@ class CallExecutor(PaidExecutor["CallAttempt[Any]", Any]):
             return result
         finally:
             attempt.reservation.retain()  # neither committed nor released: it may be charged
+
+    async def journaled(self, key: str) -> Entry | None:
+        """Return the journal's entry of a key; None without a journal."""
+        return None if self._recorder is None else await self._recorder.journal.get(key)
 
     async def reserve(self, kind: str, path: str, body: Mapping[str, Any]) -> Reservation:
         """Reserve the price of a paid call in the client's budget; wait for room if necessary.
@@ -291,6 +304,8 @@ class ChargedCalls(PaidRequests["CallAttempt[Any]", Any]):
         self._deferred_cleanups: set[DeferredCleanup] = set()
         self._unclaimed: dict[str, deque[Any]] = {}
         self._unknown_calls: deque[Recovery] = deque(maxlen=MAX_UNCLAIMED_PER_KIND)
+        self._attempts_by_key: dict[str, CallAttempt[Any]] = {}
+        """Calls with a user's key, by journal key, while the client lives."""
 
     @property
     def in_progress(self) -> int:
@@ -323,17 +338,52 @@ class ChargedCalls(PaidRequests["CallAttempt[Any]", Any]):
 
         Raises `StartOutcomeUnknown` when the response was lost, `ApiError` when the service
         refused, `BudgetExceeded` before anything is sent, and `ClientClosed` when the client was
-        closed before the call was sent.
+        closed before the call was sent. With a key, the result of the call that has it is
+        returned; raises `KeyConflict` if that has other inputs, and `StartOutcomeUnknown` if its
+        outcome is not known, or another process is making it.
         """
         self._check_usable()
         attempt = CallAttempt(
             charged_call=charged_call,
             timeout=charged_call.timeout,
-            key=generate_key("call"),
-            key_generated=True,
+            key=generate_key("call") if charged_call.key is None else call_key(charged_call.key),
+            key_generated=charged_call.key is None,
         )
-        result: T = await self._join(attempt)
+        result: T = await (
+            self._join(attempt) if charged_call.key is None else self._call_once(attempt)
+        )
         return result
+
+    async def _call_once(self, attempt: "CallAttempt[T]") -> T:
+        """Return the result of the call that has the key, or make it."""
+        call, key = attempt.charged_call, attempt.key
+        assert key is not None  # noqa: S101  # the user's
+        known = self._attempts_by_key.get(key)
+        if known is None:
+            if (entry := await self._executor.journaled(key)) is not None:
+                return self._restored(attempt, entry)
+            known = self._attempts_by_key.setdefault(key, attempt)  # another caller may be first
+        if _digest(known.charged_call) != _digest(call):
+            raise key_conflict(call.key or "", None)
+        try:
+            result: T = await self._join(known)
+        except BaseException:
+            if not known.waiter_count and known.result is None and not known.sent:
+                self._attempts_by_key.pop(key, None)  # nothing was paid: a later call may try again
+            raise
+        return result
+
+    def _restored(self, attempt: "CallAttempt[T]", entry: "Entry") -> T:
+        """Return the result of a journaled call. Raises if it has none, or has other inputs."""
+        call = attempt.charged_call
+        if (entry.kind, entry.digest) != (call.kind, _digest(call)):
+            raise key_conflict(call.key or "", None)
+        if entry.urls and call.restore_result is not None:
+            return call.restore_result(entry.urls)
+        attempt.recovery = recovery_from_entry(entry)
+        raise self._executor.report_unknown(
+            attempt, "another run made it under this key, and its response is not in the journal"
+        )
 
     async def reserve(self, kind: str, path: str, body: Mapping[str, Any]) -> Reservation:
         """Reserve the price of a paid call that ends with its caller; see `CallExecutor`."""
@@ -396,6 +446,10 @@ class ChargedCalls(PaidRequests["CallAttempt[Any]", Any]):
             )
         results.append(result)
         logger.info("kept a paid result of %s whose caller was cancelled", kind)
+
+
+def _digest(call: ChargedCall[Any]) -> str:
+    return call_digest(call.kind, call.body)
 
 
 def _refusal_reason(data: Any) -> str | None:

@@ -225,6 +225,13 @@ class StartRegistry(PaidRequests[StartAttempt, Task[Any]]):
         self._unclaimed.take_unknown(recovery)
         return task
 
+    async def has_key(self, key: str) -> bool:
+        """Return whether a paid request has this journal key, in this client or in the journal."""
+        if key in self._attempts_by_key:
+            return True
+        entry = await self._recorder.journal.get(key) if self._recorder else None
+        return entry is not None and entry.state > State.RESERVED
+
     async def input_digest(self, kind: TaskKind[..., Any], inputs: TaskInput) -> str:
         """Return the digest of a start's inputs; local files are hashed. No network access."""
         digest, _ = await self.input_and_file_digests(kind, inputs)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 from a2e_async._core.clock import wall_time
 from a2e_async._core.handle import NotCopyable
 from a2e_async._core.paths import local_path
-from a2e_async._core.tasks.kind import NEVER, TaskKind
+from a2e_async._core.tasks.kind import NEVER, TaskKind, split_ref
 from a2e_async._core.typeguards import parse_price
 from a2e_async.errors import (
     A2EError,
@@ -20,9 +20,10 @@ from a2e_async.errors import (
     TaskFailed,
     TaskGone,
 )
-from a2e_async.models import Record, Status, merge_records
+from a2e_async.models import Output, Record, Status, merge_records, save_in
 
 if TYPE_CHECKING:
+    from a2e_async._core.files.name_template import NameTemplate
     from a2e_async._core.tasks.tenant import Tenant
     from a2e_async._core.tasks.waiter import Waiter
 
@@ -289,21 +290,28 @@ class Task(NotCopyable, Generic[R]):
                     await self._record_end(None)
                     raise
 
-    async def download(self, directory: str | os.PathLike[str]) -> list[Path]:
+    async def download(
+        self, directory: str | os.PathLike[str], *, name: str | None = None
+    ) -> list[Path]:
         """Wait if necessary, save every output into ``directory`` and return the paths, in order.
 
-        The directory is created if it is missing. Raises the errors of `wait` and `Output.save`; if
-        `ResultMissing` is raised, the available outputs are saved first.
+        The directory is created if it is missing. ``name`` is a template for the file names:
+        ``{key}-{index}{ext}``, also with ``{kind}`` and ``{id}``. A file of that name that is not
+        this result is kept; the result gets a longer name.
+
+        Raises the errors of `wait` and `Output.save`, and `InvalidInput` at once for a wrong
+        template; if `ResultMissing` is raised, the available outputs are saved first.
         """
         where = _directory_path(directory)  # report a bad path now, not after two hours of waiting
+        naming = None if name is None else ResultNaming(_parse_name(name), self.key)
         try:
             record = await self.wait()
         except ResultMissing as error:
             if error.record.outputs:
                 with suppress(DecodeError):  # it reports the missing ones, as `ResultMissing` does
-                    await save_outputs(error.record, where)
+                    await save_outputs(error.record, where, naming)
             raise
-        return await save_outputs(record, where)
+        return await save_outputs(record, where, naming)
 
     async def ack(self) -> None:
         """Mark the task's results as delivered in the journal: `A2E.unfinished` then omits it.
@@ -357,17 +365,41 @@ class Task(NotCopyable, Generic[R]):
         )
 
 
-async def save_outputs(record: Record, directory: str | os.PathLike[str]) -> list[Path]:
+def _parse_name(text: str) -> "NameTemplate":
+    from a2e_async._core.files.name_template import NameTemplate
+
+    return NameTemplate.parse(text, many_tasks=False)
+
+
+class ResultNaming:
+    """How the results of one task are named: a template, and the task's key."""
+
+    def __init__(self, template: "NameTemplate", key: str | None) -> None:
+        template.check_key(key)
+        self._template = template
+        self._key = key
+
+    def stem_of(self, output: Output, index: int) -> str:
+        """Return the file name, without its suffix, of the task's output number ``index``."""
+        kind, ids = split_ref(output.ref or "")
+        return self._template.file_stem(key=self._key, kind=kind, id=ids[0], index=index)
+
+
+async def save_outputs(
+    record: Record, directory: str | os.PathLike[str], naming: ResultNaming | None = None
+) -> list[Path]:
     """Save every output of a record into ``directory``, concurrently; return the paths in order."""
     from anyio import create_task_group
 
     if not record.outputs:
         _ = record.output  # raises with the reason
-    target = f"{_directory_path(directory)}{os.sep}"
+    target = local_path(directory, "directory")
     paths: dict[int, Path] = {}
 
     async def save(index: int) -> None:
-        paths[index] = await record.outputs[index].save(target)
+        output = record.outputs[index]
+        stem = None if naming is None else naming.stem_of(output, index)
+        paths[index] = await save_in(output, target, stem)
 
     if len(record.outputs) == 1:
         await save(0)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from attrs import evolve, frozen
 from cyclopts import Parameter
 
+from a2e_async._core.batch.manifest import FILE_NAME
 from a2e_async.cli import exit_codes
 from a2e_async.cli.batch.job_file import check_file
 from a2e_async.cli.batch.progress_bar import (
@@ -30,7 +31,7 @@ from a2e_async.cli.error_messages import in_cli_words
 from a2e_async.cli.formatting import format_coins, format_count
 from a2e_async.cli.number_parsing import WHOLE
 from a2e_async.cli.outage_notices import report_outages
-from a2e_async.cli.output_paths import prepare_directory
+from a2e_async.cli.output_paths import Name, check_name, prepare_directory
 from a2e_async.cli.progress import progress_line
 from a2e_async.cli.runner import run_command
 from a2e_async.cli.start_commands import FILE_LENGTH_UNKNOWN, START_IN_PROGRESS
@@ -67,6 +68,7 @@ class BatchOptions:
     file: Path
     out: Path
     journal: Path | None
+    name: str | None
     limit: int
     retry_failed: int
     report: Path | None
@@ -79,6 +81,7 @@ class BatchOptions:
         words = ["a2e", "batch", str(self.file), "--out", str(self.out)]
         for flag, value, default in (
             ("--journal", self.journal, None),
+            ("--name", self.name, None),
             ("--limit", self.limit, 10),
             ("--retry-failed", self.retry_failed, 0),
             ("--report", self.report, None),
@@ -95,7 +98,12 @@ def batch(
     /,
     *,
     out: Annotated[
-        Path, Parameter(name=("--out", "-o"), help="Directory for the results.")
+        Path,
+        Parameter(
+            name=("--out", "-o"),
+            help="Directory for the results, and for results.jsonl, which lists them with their "
+            "checksums.",
+        ),
     ] = Path(),  # immutable
     journal: Annotated[
         Path | None,
@@ -103,6 +111,7 @@ def batch(
             help="File that records each start before it is paid; required without --dry-run."
         ),
     ] = None,
+    name: Name = None,
     limit: Annotated[
         int, Parameter(help="Most jobs that run at the same time.", converter=WHOLE)
     ] = 10,
@@ -150,6 +159,7 @@ def batch(
         file=file,
         out=out,
         journal=journal,
+        name=name,
         limit=limit,
         retry_failed=retry_failed,
         report=report,
@@ -166,6 +176,7 @@ async def _batch(context: CommandContext, options: BatchOptions, *, dry_run: boo
 
     validate_batch_options(options.limit, options.retry_failed)
     budget = _budget(options)
+    check_name(options.name, many_tasks=True)
     check_file(options.file)
     if options.journal is None and not dry_run:
         raise InvalidInput(
@@ -175,7 +186,9 @@ async def _batch(context: CommandContext, options: BatchOptions, *, dry_run: boo
             field="journal",
         )
     if options.report is not None:
-        check_report(options.report, options.file, *([options.journal] if options.journal else []))
+        manifest = options.out / FILE_NAME
+        journals = [options.journal] if options.journal else []
+        check_report(options.report, options.file, manifest, *journals)
     context.interruption_lines = lambda: ["Nothing was started."]
     with progress_line(context.printer, f"checking {options.file.name}") as show:
         checked = await check_all(options.file, show)
@@ -226,6 +239,8 @@ async def _print_prices(
             limit=CONCURRENT_QUOTES,
             retry_failed=options.retry_failed,
             download_to=options.out.absolute(),
+            name=options.name,
+            manifest=True,
             dry_run=True,
         )
         with progress_line(context.printer, "requesting prices") as show:
@@ -372,6 +387,8 @@ async def _consume(
         budget=recorder.progress.budget,
         # The journal keeps these paths, and the next run may start in another directory.
         download_to=options.out.absolute(),
+        name=options.name,
+        manifest=True,
     )
     with (
         progress_bar(context.printer, recorder.progress) as update,

@@ -1,0 +1,229 @@
+"""``dub-video`` and ``speak-video``: results that take two paid steps."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Protocol
+
+from cyclopts import Parameter
+
+from a2e_async.cli import exit_codes
+from a2e_async.cli.common_flags import Force, ServiceFlags
+from a2e_async.cli.context import CommandContext
+from a2e_async.cli.formatting import format_coins, output_json
+from a2e_async.cli.input_flags import as_typed, errors_as_flags
+from a2e_async.cli.number_parsing import NUMBER, WHOLE
+from a2e_async.cli.output_paths import correction_notice, prepare_file_destination
+from a2e_async.cli.progress import progress_line, transfer_listener
+from a2e_async.cli.runner import run_command
+from a2e_async.cli.speech import speech_flags
+from a2e_async.cli.start_commands import (
+    START_IN_PROGRESS,
+    Journal,
+    Key,
+    journaled,
+    saved_paths,
+)
+from a2e_async.events import Accepted, Event, Resumed, Update
+from a2e_async.kinds.talking_video import TALKING_VIDEO
+from a2e_async.models import Output
+from a2e_async.recipes import NEGATIVE_PROMPT, PROMPT
+
+if TYPE_CHECKING:
+    from a2e_async._core.submission.budget import Budget
+    from a2e_async.client import A2E
+
+Out = Annotated[
+    str,
+    Parameter(name=("--out", "-o"), help="The video to write, such as out.mp4, or a directory."),
+]
+Coins = Annotated[
+    int | None,
+    Parameter(
+        converter=WHOLE,
+        help="Most coins that both steps may cost together; if their prices exceed it, nothing is "
+        "started.",
+    ),
+]
+
+
+class _Made(Protocol):
+    """What a recipe returns."""
+
+    @property
+    def output(self) -> Output: ...
+
+
+def dub_video(
+    video: Annotated[str, Parameter(help="The video: a local path or a URL; at most 20 s.")],
+    /,
+    *,
+    target_lang: Annotated[str, Parameter(help="Language of the result, such as en or es.")],
+    source_lang: Annotated[
+        str | None, Parameter(help="Language of the video; detected by default.")
+    ] = None,
+    num_speakers: Annotated[
+        int | None, Parameter(help="Number of speakers in the video.", converter=WHOLE)
+    ] = None,
+    duration: Annotated[
+        int | None,
+        Parameter(
+            help="Length of the result in seconds, 1 to 20; by default that of the video.",
+            converter=WHOLE,
+        ),
+    ] = None,
+    prompt: Annotated[str, Parameter(help="What the person in the video does.")] = PROMPT,
+    negative_prompt: Annotated[
+        str, Parameter(help="What the result must not show.")
+    ] = NEGATIVE_PROMPT,
+    out: Out = ".",
+    force: Force = False,
+    budget: Coins = None,
+    journal: Journal = None,
+    key: Key = None,
+    flags: ServiceFlags = ServiceFlags(),  # noqa: B008  # frozen
+) -> int:
+    """Dub a video into another language, lips included, and save it. Costs coins."""
+
+    async def make(a2e: "A2E") -> _Made:
+        with errors_as_flags(TALKING_VIDEO):
+            return await a2e.recipes.dub_video(
+                video_url=as_typed(video),
+                target_lang=target_lang,
+                source_lang=source_lang,
+                num_speakers=num_speakers,
+                duration=duration,
+                prompt=as_typed(prompt),
+                negative_prompt=as_typed(negative_prompt),
+                key=as_typed(key),
+            )
+
+    return run_command(
+        flags,
+        lambda context: _run(
+            context, "dub-video", make, "sync", out, force, _budget(budget), journal, as_typed(key)
+        ),
+    )
+
+
+def speak_video(
+    text: Annotated[str, Parameter(help="The text to speak; at most 1000 characters.")],
+    /,
+    *,
+    avatar: Annotated[str, Parameter(help="Id of an avatar; a2e avatars lists them.")],
+    own_avatar: Annotated[
+        bool, Parameter(help="The avatar is one of the account.", negative="")
+    ] = False,
+    voice: Annotated[
+        str | None, Parameter(help="Id of a public voice; a2e voices lists them.")
+    ] = None,
+    own_voice: Annotated[
+        str | None, Parameter(help="Id of a voice of your own; a2e list voice_clone lists them.")
+    ] = None,
+    country: Annotated[
+        str | None, Parameter(help="Language to speak, such as en; for --own-voice.")
+    ] = None,
+    region: Annotated[
+        str | None, Parameter(help="Region of the language, such as US; for --own-voice.")
+    ] = None,
+    speech_rate: Annotated[
+        float | None, Parameter(help="Speed, 0.5 to 2.", converter=NUMBER)
+    ] = None,
+    resolution: Annotated[
+        int | None,
+        Parameter(help="Height of the video in pixels; 1080 by default.", converter=WHOLE),
+    ] = None,
+    out: Out = ".",
+    force: Force = False,
+    budget: Coins = None,
+    unknown_cost: Annotated[
+        int | None,
+        Parameter(
+            converter=WHOLE,
+            help="Coins that the speech counts in the budget if the service quotes no price.",
+        ),
+    ] = None,
+    journal: Journal = None,
+    key: Key = None,
+    flags: ServiceFlags = ServiceFlags(),  # noqa: B008  # frozen
+) -> int:
+    """Make a video of an avatar that speaks a text, and save it. Costs coins."""
+
+    async def make(a2e: "A2E") -> _Made:
+        with speech_flags(anchor_id="--avatar"):
+            return await a2e.recipes.speak_video(
+                as_typed(text),
+                anchor_id=avatar,
+                anchor_type=int(own_avatar),
+                tts_id=voice,
+                user_voice_id=own_voice,
+                country=country,
+                region=region,
+                speech_rate=speech_rate,
+                resolution=resolution,
+                key=as_typed(key),
+            )
+
+    return run_command(
+        flags,
+        lambda context: _run(
+            context,
+            "speak-video",
+            make,
+            "video",
+            out,
+            force,
+            _budget(budget, unknown_cost),
+            journal,
+            as_typed(key),
+        ),
+    )
+
+
+def _budget(coins: int | None, unknown_cost: int | None = None) -> "Budget | None":
+    from a2e_async._core.submission.budget import Budget
+
+    return None if coins is None else Budget(coins, unknown_cost=unknown_cost)
+
+
+async def _run(
+    context: CommandContext,
+    command: str,
+    make: "Callable[[A2E], Awaitable[_Made]]",
+    last_step: str,
+    out: str,
+    force: bool,
+    budget: "Budget | None",
+    journal: Path | None,
+    key: str | None,
+) -> int:
+    """Run a recipe, save its video and print the path; an interruption prints how to continue."""
+    printer, refs = context.printer, list[str]()
+    async with journaled(context, journal, key, budget=budget) as a2e:
+        own = await saved_paths(a2e, None if key is None else f"{key}/{last_step}")
+        target = prepare_file_destination(out, f"a2e {command}", "video", force=force, own=own)
+        with progress_line(printer, command) as show:
+
+            def on_event(event: Event) -> None:
+                if isinstance(event, Accepted | Resumed) and event.ref not in refs:
+                    refs.append(event.ref)
+                    context.track(a2e.attach(event.ref))
+                    coins = (
+                        format_coins(event.coins) if isinstance(event, Accepted) else "paid before"
+                    )
+                    printer.note(f"{event.ref} · {coins}")
+                elif isinstance(event, Update):
+                    show(f"{event.kind} {event.status}")
+
+            context.event_listeners += [transfer_listener(show), on_event]
+            try:
+                made = await make(a2e)
+            except asyncio.CancelledError:
+                printer.note(START_IN_PROGRESS)
+                raise
+            path = await made.output.save(target)
+        if (notice := correction_notice(target, path)) is not None:
+            printer.note(notice)
+    printer.out(str(path))
+    printer.json({"refs": refs, "path": str(path), **output_json(made.output)})
+    return exit_codes.OK
