@@ -86,7 +86,8 @@ def test_several_outputs_are_no_file(a2e: Invoke, sandbox: Sandbox, tmp_path: Pa
     assert "There are 2 results, not one: they are saved in the directory two.mp4." in result.err
     assert len([*(tmp_path / "two.mp4").iterdir()]) == 2
     (tmp_path / "kept.mp4").write_text("mine")
-    result = a2e("task", "download", ref, "-o", "kept.mp4")
+    assert a2e("task", "download", ref, "-o", "kept.mp4").code == exit_codes.USAGE
+    result = a2e("task", "download", ref, "-o", "kept.mp4", "--force")
     assert result.code == 0, result.err
     assert (tmp_path / "kept.mp4").read_text() == "mine"
 
@@ -178,12 +179,12 @@ def test_a_lost_call_is_no_start() -> None:
     assert words == {"speech": "A speech call", "dubbing": "A dubbing start"}
 
 
-def test_a_name_with_another_format_is_kept_and_reported(a2e: Invoke) -> None:
+def test_a_name_with_another_format_is_corrected_and_reported(a2e: Invoke) -> None:
     voice = a2e("voices", "--json").document["voices"][0]["id"]
     result = a2e("say", "hello", "--voice", voice, "-o", "hi.mp3")
-    assert result.out == "hi.mp3\n"
-    assert "hi.mp3 is WAV" in result.err
-    assert " is WAV" not in a2e("say", "hello", "--voice", voice, "-o", "hi.wav").err
+    assert result.out == "hi.wav\n"
+    assert "not MP3: it is saved as hi.wav" in result.err
+    assert "saved as" not in a2e("say", "hello", "--voice", voice, "-o", "ho.wav").err
 
 
 def test_a_lost_response_is_reported_in_commands(a2e: Invoke, sandbox: Sandbox) -> None:
