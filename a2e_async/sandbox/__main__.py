@@ -6,12 +6,14 @@ import argparse
 import asyncio
 import contextlib
 import json
+import math
 import os
 import signal
 import sys
 import threading
 from collections.abc import Sequence
 
+from ._core.fault_options import inject_fault
 from ._core.server import API_KEY, Sandbox
 
 
@@ -41,6 +43,17 @@ def _build_parser() -> argparse.ArgumentParser:
         default="auto",
         help="backend that makes result files",
     )
+    parser.add_argument("--tls", action="store_true", help="serve https, with a new certificate")
+    parser.add_argument("--public-url", default=None, help="URL of a proxy or tunnel in front")
+    parser.add_argument(
+        "--fault", action="append", default=[], help="NAME or NAME,OPTION=VALUE,…; repeatable"
+    )
+    parser.add_argument(
+        "--duration",
+        action="append",
+        default=[],
+        help="KIND=SECONDS or KIND=MIN-MAX, before --speed; repeatable",
+    )
     parser.add_argument("--kinds", default=None, help="TOML file with kinds of your own")
     parser.add_argument("--json", action="store_true", help="print one line of JSON when ready")
     parser.add_argument("--exit-with-parent", action="store_true", help="stop at the end of stdin")
@@ -56,7 +69,7 @@ async def _serve(options: argparse.Namespace) -> None:
             signal.signal(number, lambda _number, _frame: _request_stop(loop, done))
     if options.exit_with_parent:
         threading.Thread(target=_stop_at_end_of_stdin, args=(loop, done), daemon=True).start()
-    async with Sandbox(
+    sandbox = Sandbox(
         host=options.host,
         port=options.port,
         speed=options.speed,
@@ -64,8 +77,14 @@ async def _serve(options: argparse.Namespace) -> None:
         api_key=options.api_key,
         balance=options.balance,
         make_results=options.make_results,
+        durations=dict(map(_parse_duration, options.duration)),
+        tls=options.tls,
+        public_url=options.public_url,
         kinds=options.kinds,
-    ) as sandbox:
+    )
+    for text in options.fault:
+        inject_fault(sandbox.faults, text)
+    async with sandbox:
         _print_addresses(sandbox, is_json=options.json)
         await done.wait()
 
@@ -74,7 +93,9 @@ def _print_addresses(sandbox: Sandbox, *, is_json: bool) -> None:
     facts = {
         "base_url": sandbox.base_url,
         "storage_url": sandbox.storage_url,
+        "local_url": sandbox.local_url,
         "api_key": sandbox.api_key,
+        "ca_file": None if sandbox.ca_file is None else str(sandbox.ca_file),
         "pid": os.getpid(),
     }
     if is_json:
@@ -84,10 +105,29 @@ def _print_addresses(sandbox: Sandbox, *, is_json: bool) -> None:
             f"A2E sandbox, {sandbox.speed:g} times faster than real time. To use it:\n"
             f"  export A2E_BASE_URL={sandbox.base_url}\n"
             f"  export A2E_API_KEY={sandbox.api_key}\n"
-            "Ctrl-C stops it."
         )
+        if sandbox.ca_file is not None:
+            text += f"  export SSL_CERT_FILE={sandbox.ca_file}\n"
+        if sandbox.local_url != sandbox.base_url:
+            text += f"It listens on {sandbox.local_url}.\n"
+        text += "Ctrl-C stops it."
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
+
+
+def _parse_duration(text: str) -> tuple[str, float | tuple[float, float]]:
+    """Return a kind and its service seconds from ``KIND=SECONDS`` or ``KIND=MIN-MAX``."""
+    kind, _, seconds = text.partition("=")
+    try:
+        low, *rest = [float(part) for part in seconds.split("-")]
+        high = rest.pop() if rest else low
+    except ValueError:
+        low = high = -1.0
+        rest = []
+    if not kind or rest or not 0 <= low <= high < math.inf:
+        msg = f"--duration {text}: write KIND=SECONDS or KIND=MIN-MAX, such as face_swap=300-900"
+        raise ValueError(msg)
+    return kind, (low, high)
 
 
 def _request_stop(loop: asyncio.AbstractEventLoop, done: asyncio.Event) -> None:

@@ -194,9 +194,11 @@ async def test_text_to_image_detail(a2e: A2E, sandbox: Sandbox) -> None:
     """Its detail sometimes refuses existing tasks: get and waits use other operations."""
     record = await a2e.text_to_image.run(**PROMPT)
     assert sandbox.calls["detail", "text_to_image"] == 0
-    for _ in range(9):  # of which the sandbox refuses three: with 400, 404 and 405
+    for status in (400, 404, 405):
+        sandbox.faults.detail_refused(status)
         assert await a2e.text_to_image.get(record.id) == record
-    assert sandbox.calls["detail", "text_to_image"] == 9
+    assert sandbox.calls["detail", "text_to_image"] == 3
+    assert sandbox.faults.is_idle
     with pytest.raises(NotFound):
         await a2e.text_to_image.get("5f" * 12)
 

@@ -50,7 +50,7 @@ async def start_one(api: Api, kind: str, **inputs: Any) -> dict[str, Any]:
 async def read_record(api: Api, kind: str, task_id: str) -> dict[str, Any]:
     """Return the record by the first operation that the kind has: detail, batchDetail, list."""
     row = kind_table()[kind]
-    if "detail" in row and not KINDS[kind].detail_fails_every:
+    if "detail" in row:
         path = "detail" if KINDS[kind].has_first_detail else "detail_fallback"
         data = (await api.get(path_of(kind, path, task_id))).data
     elif "batch_detail" in row:

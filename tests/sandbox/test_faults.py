@@ -11,6 +11,9 @@ from typing import Any
 import aiohttp
 import pytest
 
+from a2e_async.sandbox import Faults
+from a2e_async.sandbox._core.fault_options import inject_fault
+
 from .conftest import BODIES, STARTS, Api
 
 pytestmark = pytest.mark.anyio
@@ -217,6 +220,83 @@ async def test_data_shape(api: Api) -> None:
     assert seen["nested"]["data"]["data"]["_id"] == task_id
     assert seen["bare"]["_id"] == task_id
     assert json.loads(seen["text"]["data"])["_id"] == task_id
+
+
+async def test_a_list_of_one_as_the_record_itself(api: Api) -> None:
+    api.sandbox.faults.data_shape("record", "start", "text_to_image")
+    assert isinstance(await api.start("text_to_image"), dict)
+    assert isinstance(await api.start("text_to_image"), list)
+
+
+@pytest.mark.parametrize("status", [400, 404, 405])
+async def test_detail_refused(api: Api, status: Any) -> None:
+    (record,) = await api.start("text_to_image")
+    api.sandbox.faults.detail_refused(status)
+    refused = await api.detail("text_to_image", record["_id"])
+    assert (refused.status, refused.json["code"]) == (status, status)
+    assert (await api.detail("text_to_image", record["_id"])).data["_id"] == record["_id"]
+
+
+async def test_error_in_msg(api: Api) -> None:
+    api.sandbox.faults.error_in_msg()
+    replies = [await api.get("/api/v1/user/remainingCoins", token="wrong") for _ in range(2)]
+    assert [("msg" in reply.json, "message" in reply.json) for reply in replies] == [
+        (True, False),
+        (False, True),
+    ]
+
+
+async def test_a_role_or_kind_that_does_not_exist_is_refused(api: Api) -> None:
+    with pytest.raises(ValueError, match="no such kind: dubing"):
+        api.sandbox.faults.stuck("dubing")
+    with pytest.raises(ValueError, match="no such role: strat"):
+        api.sandbox.faults.html("strat")
+    assert api.sandbox.faults.is_idle
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "times", "values"),
+    [
+        ("stuck", "stuck", 1, {}),
+        ("detail_refused,status=405", "detail_refused", 1, {"status": 405}),
+        ("data_shape,shape=list,role=start,times=2", "data_shape", 2, {"shape": "list"}),
+        ("slow,seconds=0.5,accepted=true,times=always", "slow", None, {"seconds": 0.5}),
+        ("http_error,status=503,retry_after=3", "http_error", 1, {"retry_after": 3.0}),
+        ("fail, message=no face, kind=dubbing", "fail", 1, {"message": "no face"}),
+    ],
+)
+def test_a_fault_as_text(text: str, name: str, times: int | None, values: dict[str, Any]) -> None:
+    faults = Faults()
+    inject_fault(faults, text)
+    role = "detail" if name == "detail_refused" else "start"
+    kind = "text_to_image" if name == "detail_refused" else "dubbing"
+    fault = faults.take(frozenset({name}), role, kind)
+    assert fault is not None
+    assert fault.remaining == (None if times is None else times - 1)
+    assert values.items() <= fault.values.items()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("stuk", "no such fault: stuk; faults: .*stuck"),
+        ("clear", "no such fault"),
+        ("stuck,color=red", "stuck: color=red is no option; options: kind, times"),
+        ("stuck,times", "is no option"),
+        ("stuck,times=0", "times must be at least 1"),
+        ("stuck,times=x", "times takes a whole number or always"),
+        ("stuck,kind=always,kind=dubbing", "is no option"),
+        ("slow", "slow needs a value: slow,seconds="),
+        ("slow,seconds=nan", "seconds takes a number"),
+        ("slow,seconds=1,accepted=yes", "accepted takes true or false"),
+        ("detail_refused,status=500", "status takes 400 or 404 or 405"),
+    ],
+)
+def test_a_fault_that_is_none(text: str, said: str) -> None:
+    faults = Faults()
+    with pytest.raises(ValueError, match=said):
+        inject_fault(faults, text)
+    assert faults.is_idle
 
 
 async def _result(api: Api) -> tuple[str, str]:

@@ -33,7 +33,7 @@ def test_row_agrees_with_the_facts(kind: str) -> None:
     assert set(item.sound_inputs) <= set(item.media_inputs)
     assert list(schema_problems(start.body_schema or {}, BODIES[kind])) == []
     words = [word for word, _ in item.status_sequence.steps]
-    assert {*words, *item.misspelt_statuses.values()} <= set(row["waiting"])
+    assert set(words) <= set(row["waiting"])
     assert item.status_sequence.done in row["succeeded"]
     assert item.status_sequence.failed in row["failed"]
     assert {*item.result_fields, *filter(None, [item.product_id_field])} <= set(
@@ -83,10 +83,7 @@ async def test_walk_to_the_result(api: Api, kind: str, tmp_path: Path) -> None:
     for _ in range(51):
         seen.append((await read_record(api, kind, record["_id"]))[field])
         api.sandbox.advance(2)
-    words = [
-        item.misspelt_statuses.get(word, word) if word not in seen else word
-        for word, _ in item.status_sequence.steps
-    ]
+    words = [word for word, _ in item.status_sequence.steps]
     assert list(dict.fromkeys(seen)) == [*words, item.status_sequence.done]
     done = await read_record(api, kind, record["_id"])
     assert done[field] == item.status_sequence.done
@@ -184,7 +181,7 @@ async def test_delete(api: Api, kind: str) -> None:
     early = (await start_one(api, kind))["_id"]
     status = (await delete(early)).status
     (_, charge) = api.sandbox.ledger.charges
-    refunds = {"image_to_video", "head_swap", "dubbing", "talking_video"}
+    refunds = {"image_to_video", "head_swap", "talking_video"}
     assert charge.refunded == (charge.coins if kind in refunds else 0)
     assert status == (200 if KINDS[kind].status_sequence.initial == "initialized" else 400)
 

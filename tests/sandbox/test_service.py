@@ -31,11 +31,7 @@ BATCH = {
 
 def status_order(kind: SimulatedKind) -> list[str]:
     """Return the status words of a kind in their possible order."""
-    words = [
-        word
-        for step, _ in kind.status_sequence.steps
-        for word in (step, kind.misspelt_statuses.get(step, step))
-    ]
+    words = [word for word, _ in kind.status_sequence.steps]
     return [*words, kind.status_sequence.done, kind.status_sequence.failed]
 
 

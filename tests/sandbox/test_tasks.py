@@ -27,7 +27,7 @@ UNKNOWN = "0" * 24
 async def test_record_has_exactly_the_fields_that_were_seen(api: Api, kind: str) -> None:
     record = await api.start(kind)
     assert set(record) == set(FIELDS[kind].split())
-    assert record["current_status"] == "initialized"
+    assert record["current_status"] == ("sent" if kind == "dubbing" else "initialized")
     assert re.fullmatch(r"[0-9a-f]{24}", record["_id"])
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", record["createdAt"])
     assert record["result_url"] == ""
@@ -35,27 +35,42 @@ async def test_record_has_exactly_the_fields_that_were_seen(api: Api, kind: str)
         assert record[name] == value
 
 
+WALKS = {
+    "dubbing": ["sent", "sent", "pending", "processing", "processing", "completed"],
+    "talking_video": [
+        *("initialized", "sent", "pending", "processing", "processing", "completed"),
+    ],
+    "image_to_video": ["initialized", "sent", "sent", "pending", "processing", "completed"],
+}
+
+
 @pytest.mark.parametrize("kind", KINDS)
 async def test_walk_goes_through_every_status(api: Api, kind: str) -> None:
     record = await api.start(kind)
     seen = []
-    for step in (1, 4, 5, 20, 69, 5):
+    for step in (1, 5, 5, 25, 60, 5):
         api.sandbox.advance(step)
         seen.append((await api.detail(kind, record["_id"])).data["current_status"])
-    pending = seen[2]
-    assert pending in ({"pending", "pendding"} if kind == "dubbing" else {"pending"})
-    assert seen == ["initialized", "sent", pending, "processing", "processing", "completed"]
+    assert seen == WALKS[kind]
     done = (await api.detail(kind, record["_id"])).data
     assert done["result_url"].startswith(api.sandbox.storage_url + "/results/")
     assert set(done) == set(record)
 
 
-async def test_dubbing_pending_is_misspelt_now_and_then(api: Api) -> None:
-    for _ in range(20):
-        await api.start("dubbing")
-    api.sandbox.advance(10)
-    words = {view.status for view in api.sandbox.tasks}
-    assert words == {"pending", "pendding"}
+async def test_a_dubbing_echoes_auto_as_its_source_language(api: Api) -> None:
+    record = await api.start("dubbing", source_lang="zh")
+    assert record["source_lang"] == "auto"
+    assert (await api.detail("dubbing", record["_id"])).data["source_lang"] == "auto"
+
+
+async def test_usual_answers_do_not_vary(api: Api) -> None:
+    """What was reported rarely happens only when it is ordered: `faults`."""
+    for _ in range(30):
+        (image,) = await api.start("text_to_image")
+        assert image["current_status"] == "initialized"
+        assert (await api.detail("text_to_image", image["_id"])).data["_id"] == image["_id"]
+        assert isinstance(await api.start("video_twin"), dict)
+        assert "message" in (await api.get("/api/v1/user/remainingCoins", token="wrong")).json
 
 
 @pytest.mark.parametrize(
@@ -173,7 +188,7 @@ async def test_unknown_and_malformed_ids(api: Api) -> None:
         assert (await api.detail(kind, "xyz")).status == 400
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["talking_video", "image_to_video"])  # initialized at first
 async def test_delete(api: Api, kind: str) -> None:
     prefix = STARTS[kind].rsplit("/", 1)[0]
     balance = api.sandbox.ledger.balance
@@ -189,8 +204,7 @@ async def test_delete(api: Api, kind: str) -> None:
     assert (await api.send("DELETE", f"{prefix}/{later}")).status == 200
     assert api.sandbox.ledger.balance == balance - second.coins
     assert (await api.get(f"{prefix}/allRecords?pageNum=1")).data == {"rows": [], "count": 0}
-    if kind != "dubbing":
-        assert (await api.detail(kind, later)).status == 404
+    assert (await api.detail(kind, later)).status == 404
 
 
 @pytest.mark.sandbox(failure_rate=1.0)
@@ -276,4 +290,8 @@ async def test_durations_are_lognormal_ranges_or_functions() -> None:
     assert 55 < statistics.median(drawn) < 65
     assert 1 <= draw_duration(KINDS["dubbing"], {"dubbing": (1, 2)}, chance) <= 2
     assert draw_duration(KINDS["dubbing"], {"dubbing": lambda _: 9}, chance) == 9
+    swaps = [draw_duration(KINDS["face_swap"], {}, chance) for _ in range(2000)]
+    assert 270 < statistics.median(swaps) < 330
+    assert max(swaps) == 900  # "up to 15 min"
+    assert draw_duration(KINDS["face_swap"], {"face_swap": 5000}, chance) == 5000
     assert IMAGE

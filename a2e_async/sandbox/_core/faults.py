@@ -9,14 +9,21 @@ from typing import Any, Final, Literal
 import attrs
 
 EmptyStartShape = Literal["null", "object", "list", "string", "refused", "success_false"]
-DataShape = Literal["list", "nested", "bare", "text"]
+DataShape = Literal["list", "record", "nested", "bare", "text"]
+DetailRefusal = Literal[400, 404, 405]
 
 STORAGE_ROLES: Final = frozenset({"upload", "result", "cdn"})
 """Roles of the storage server; a fault without a role never fires there."""
 
+FAULT_ROLES: Final = STORAGE_ROLES | {
+    *("start", "detail", "list", "list_processing", "batch_detail", "delete", "rename", "retry"),
+    *("action", "query", "account", "quote", "presign", "coins", "history", "legacy", "webhook"),
+}
+"""Every role that a fault can name."""
+
 REQUEST_FAULTS: Final = frozenset(
     {"drop_before_accept", "drop_after_accept", "reset", "http_error", "slow", "html"}
-    | {"malformed", "code_error", "empty_start", "data_shape"}
+    | {"malformed", "code_error", "empty_start", "data_shape", "detail_refused"}
 )
 """Faults of one request: per request, only the first match in the queue fires."""
 
@@ -89,9 +96,10 @@ class Faults:
     Each method queues one fault that fires ``times`` times (None: until ``clear``). Faults for
     the same role and kind fire in the order in which they were queued. ``kind=None`` means any
     kind, ``role=None`` any role of the API. Roles of the API are start, detail, list,
-    list_processing, batch_detail, delete, action, query, quote, presign, coins, history, and
-    legacy for the older operations; roles of the storage server are upload, result and cdn; the
-    role of outgoing webhooks is webhook. Seconds are service seconds unless stated otherwise.
+    list_processing, batch_detail, delete, rename, retry, action, query, account, quote, presign,
+    coins, history, and legacy for the older operations; roles of the storage server are upload,
+    result and cdn; the role of outgoing webhooks is webhook. Seconds are service seconds unless
+    stated otherwise.
 
     Some HTTP clients retry a lost GET themselves (aiohttp once): to make such a client see a
     dropped or reset connection, queue the fault with ``times=2``. Faults of the API fire only for
@@ -101,6 +109,9 @@ class Faults:
     """
 
     _lock: threading.RLock = attrs.field(factory=threading.RLock)
+    _kinds: frozenset[str] = frozenset()
+    """The kinds that a fault can name; empty for any."""
+
     _queue: list[Fault] = attrs.field(init=False, factory=list[Fault])
     _limiter: RequestLimit | None = attrs.field(init=False, default=None)
 
@@ -191,10 +202,25 @@ class Faults:
     ) -> None:
         """Process the request and wrap its data in another shape.
 
-        ``list``: in a list of one item; ``nested``: in an object under ``data``; ``bare``: without
-        an envelope; ``text``: as a JSON string.
+        ``list``: in a list of one item; ``record``: the item itself instead of a list of one;
+        ``nested``: in an object under ``data``; ``bare``: without an envelope; ``text``: as a JSON
+        string.
         """
         self._enqueue("data_shape", role, kind, times, shape=shape)
+
+    def detail_refused(
+        self,
+        status: DetailRefusal = 404,
+        kind: str | None = "text_to_image",
+        *,
+        times: int | None = 1,
+    ) -> None:
+        """Refuse the detail of a task that exists, with 400, 404 or 405; its list still works."""
+        self._enqueue("detail_refused", "detail", kind, times, status=status)
+
+    def error_in_msg(self, *, times: int | None = 1) -> None:
+        """Give the text of the next refusal of any operation as ``msg`` instead of ``message``."""
+        self._enqueue("error_in_msg", None, None, times)
 
     def rate_limit(self, per_second: float, burst: float = 1) -> None:
         """Limit the rate of all API requests, in real seconds: 429 with Retry-After above it."""
@@ -330,6 +356,12 @@ class Faults:
         if times is not None and times < 1:
             msg = "times must be at least 1, or None for until cleared"
             raise ValueError(msg)
+        if role is not None and role not in FAULT_ROLES:
+            msg = f"no such role: {role}; roles: {', '.join(sorted(FAULT_ROLES))}"
+            raise ValueError(msg)
+        if kind is not None and self._kinds and kind not in self._kinds:
+            msg = f"no such kind: {kind}"
+            raise ValueError(msg)
         with self._lock:
             self._queue.append(Fault(name, role, kind, times, values))
 
@@ -339,6 +371,7 @@ CONTROLLABLE_FAULTS: Final = (
     | TASK_FAULTS
     | WEBHOOK_FAULTS
     | {
+        "error_in_msg",
         "cut_download",
         "drop_download",
         "expire_results",
@@ -347,4 +380,4 @@ CONTROLLABLE_FAULTS: Final = (
         "clear",
     }
 )
-"""The methods of ``Faults`` that the control route can call."""
+"""The methods of ``Faults`` that the control route and the command line can call."""

@@ -33,6 +33,7 @@ from .results.maker import (
     choose_backend,
 )
 from .results.spec import PLACEHOLDER_SECONDS, ResultSpec
+from .results.taskless_files import TASKLESS_RECIPES
 from .service import Service
 from .simulated_task import Durations, SimulatedTask
 
@@ -77,7 +78,11 @@ class LockedService:
     ) -> LockedService:
         """Return a new locked service; it uses no resources before ``open``."""
         lock = threading.RLock()
-        faults = Faults(lock)
+        simulated = {**KINDS, **{kind.name: simulate(kind) for kind in kinds}}
+        if unknown := sorted(set(durations or {}) - set(simulated)):
+            msg = f"no such kind to set a duration for: {', '.join(unknown)}"
+            raise ValueError(msg)
+        faults = Faults(lock, frozenset(simulated) | TASKLESS_RECIPES)
         made_with = choose_backend(make_results)
         chance = random.Random(seed)  # noqa: S311 (a simulation, not a secret)
         secret = secrets.token_bytes(16) if seed is None else hashlib.sha256(b"%d" % seed).digest()
@@ -93,7 +98,7 @@ class LockedService:
             result_life=result_life,
             extensions=RESULT_SUFFIXES[made_with],
             deliver_webhooks_anywhere=webhooks,
-            kinds={**KINDS, **{kind.name: simulate(kind) for kind in kinds}},
+            kinds=simulated,
         )
         service.grant_initial_balance(clock.now())
         operations = (operation for kind in kinds for operation in declared_operations(kind))

@@ -121,7 +121,8 @@ class ObjectStore:
         """Return the uploaded object at a URL of this storage; None if there is none."""
         if not self.base_url or not url.startswith(f"{self.base_url}/cdn/"):
             return None
-        return self.get_object(unquote(urlsplit(url).path.removeprefix("/cdn/")), calendar)
+        name = urlsplit(url.removeprefix(self.base_url)).path.removeprefix("/cdn/")
+        return self.get_object(unquote(name), calendar)
 
     def is_storage_url(self, url: str) -> bool:
         """Return whether a URL points to this storage."""
@@ -167,5 +168,5 @@ def result_file_part(url: str) -> str:
 
 
 def _result_name(url: str) -> str:
-    name = urlsplit(url).path.removeprefix("/results/").rsplit("/", 1)[-1]
+    name = urlsplit(url).path.rsplit("/", 1)[-1]
     return name.split(".", 1)[0]

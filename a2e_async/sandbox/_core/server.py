@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import ssl
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import TracebackType
 from typing import Final
+from urllib.parse import urlsplit
 
 import attrs
 from aiohttp import web
 from anyio.from_thread import start_blocking_portal
 
+from .certificates import make_certificate, require_trustme
 from .faults import Faults
 from .kinds.declared_kind import DeclaredKind
 from .locked_service import LockedService
@@ -24,9 +28,9 @@ from .results.maker import MediaBackend, MediaBackendChoice
 from .simulated_task import Durations
 from .views import LedgerView, TaskView, view_tasks
 from .web.api import ApiHandler
-from .web.control import ControlRoutes
-from .web.responses import WebHandler, ignore_disconnects
-from .web.storage import StorageHandler
+from .web.control import CONTROL_PREFIX, ControlRoutes
+from .web.responses import WebHandler, ignore_disconnects, serve_browsers, with_prefixes
+from .web.storage import STORAGE_PREFIXES, StorageHandler
 from .web.webhooks import Delivery, WebhookSender
 
 API_KEY: Final = "sandbox-key"
@@ -86,11 +90,26 @@ class Sandbox:
     epoch: float | None = None
     """The calendar time at the start, in seconds since 1970; None for now."""
 
+    tls: bool = False
+    """Whether both servers serve https, with a new certificate of the authority in `ca_file`."""
+
+    public_url: str | None = None
+    """The URL under which clients reach the sandbox through a proxy or a tunnel, which forwards to
+    `local_url`. All URLs in responses begin with it, uploads and results use the port of the API,
+    and the control routes are off."""
+
     base_url: str = attrs.field(init=False, default="")
     """The API's base URL; empty until the sandbox runs."""
 
     storage_url: str = attrs.field(init=False, default="")
-    """The base URL of uploads and results; another origin than the API."""
+    """The base URL of uploads and results; another origin than the API, unless there is a public
+    URL."""
+
+    local_url: str = attrs.field(init=False, default="")
+    """The base URL of the API on this machine; `base_url` unless there is a public URL."""
+
+    ca_file: Path | None = attrs.field(init=False, default=None)
+    """With ``tls``, the certificate that clients must trust (PEM), while the sandbox runs."""
 
     _locked: LockedService = attrs.field(init=False, repr=False)
     _pool: ThreadPoolExecutor | None = attrs.field(init=False, default=None, repr=False)
@@ -108,6 +127,10 @@ class Sandbox:
         if not 0 <= self.failure_rate <= 1:
             msg = "failure_rate must lie between 0 and 1"
             raise ValueError(msg)
+        if self.public_url is not None:
+            self.public_url = _checked_public_url(self.public_url)
+        if self.tls:
+            require_trustme()
         self._locked = LockedService.create(
             source=self.clock,
             speed=self.speed,
@@ -219,18 +242,32 @@ class Sandbox:
         self._in_thread.close()
 
     async def _start(self) -> None:
-        if self.base_url or self._pool is not None:
+        if self._pool is not None:
             msg = "a Sandbox runs only once: create a new one"
             raise RuntimeError(msg)
         self._locked.open()
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="a2e-sandbox")
         try:
-            api = ApiHandler(self._locked, self.api_key, ControlRoutes(self._locked), self.clock)
-            storage = StorageHandler(self._locked, self._pool)
-            self.storage_url = await self._serve(storage, 0)
+            api = serve_browsers(ApiHandler(self._locked, self.api_key, self.clock))
+            storage = serve_browsers(StorageHandler(self._locked, self._pool))
+            if self.tls:
+                self.ca_file = self._locked.maker.directory / "ca.pem"
+                tls = await asyncio.to_thread(
+                    make_certificate, self._certificate_names(), self.ca_file
+                )
+            else:
+                tls = None
+            if self.public_url is not None:
+                self.storage_url = self.public_url
+                main = with_prefixes(api, dict.fromkeys(STORAGE_PREFIXES, storage))
+            else:
+                self.storage_url = await self._serve(storage, 0, tls)
+                control = ControlRoutes(self._locked).handle
+                main = with_prefixes(api, {CONTROL_PREFIX: control})
             with self._locked.lock:
                 self._locked.service.store.base_url = self.storage_url
-            self.base_url = await self._serve(api, self.port)
+            self.local_url = await self._serve(main, self.port, tls)
+            self.base_url = self.public_url or self.local_url
         except BaseException:
             await self._stop()
             raise
@@ -239,14 +276,20 @@ class Sandbox:
             self._webhooks.run(), name="a2e-sandbox webhooks"
         )
 
-    async def _serve(self, handler: WebHandler, port: int) -> str:
+    def _certificate_names(self) -> Iterator[str]:
+        yield from ("localhost", "127.0.0.1", "::1", self.host)
+        if self.public_url is not None:
+            yield urlsplit(self.public_url).hostname or ""
+
+    async def _serve(self, handler: WebHandler, port: int, tls: ssl.SSLContext | None) -> str:
         server = web.Server(ignore_disconnects(handler), access_log=None)
         runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=0.05)
         await runner.setup()
         self._runners.append(runner)
-        await web.TCPSite(runner, self.host, port).start()
+        await web.TCPSite(runner, self.host, port, ssl_context=tls).start()
         bound: int = runner.addresses[0][1]
-        return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{bound}"
+        scheme = "http" if tls is None else "https"
+        return f"{scheme}://{f'[{self.host}]' if ':' in self.host else self.host}:{bound}"
 
     async def _stop(self) -> None:
         if self._webhook_sender_task is not None:
@@ -258,6 +301,19 @@ class Sandbox:
         if self._pool is not None:
             await asyncio.to_thread(self._pool.shutdown)
         self._locked.close()
+
+
+def _checked_public_url(url: str) -> str:
+    """Return a usable public URL without the slash at its end."""
+    try:
+        parts = urlsplit(url)
+        is_usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_usable = False
+    if not is_usable or not url.isascii() or not url.isprintable() or set(url) & set("?#@ "):
+        msg = "The public URL must be an http or https URL: host, port and path only."
+        raise ValueError(msg)
+    return url.rstrip("/")
 
 
 def _declared_kinds(

@@ -9,7 +9,7 @@ import random
 import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
@@ -24,6 +24,8 @@ from .ledger import Charge, InsufficientCoins, Ledger
 from .object_store import ObjectStore
 from .simulated_task import Duration, Durations, SimulatedTask
 from .validation import FieldProblem
+
+_TEXT_FAULTS: Final = frozenset({"error_in_msg"})
 
 
 @attrs.define(slots=True)
@@ -57,9 +59,6 @@ class Service:
     tasks: dict[str, SimulatedTask] = attrs.field(init=False, factory=dict[str, SimulatedTask])
     calls: Counter[tuple[str, str]] = attrs.field(init=False, factory=Counter[tuple[str, str]])
     """API requests by role and kind."""
-
-    detail_calls: Counter[str] = attrs.field(init=False, factory=Counter[str])
-    """Detail requests by kind, for the kinds whose detail fails now and then."""
 
     due_webhooks: list[SimulatedTask] = attrs.field(init=False, factory=list[SimulatedTask])
     """Ended tasks whose webhook is due; the webhook sender takes them out."""
@@ -125,11 +124,9 @@ class Service:
         errors: Sequence[FieldProblem] = (),
         code: int | None = None,
     ) -> SandboxResponse:
-        """Return a failure.
-
-        The text is under ``message`` or, at random, under ``msg``, as in the real service.
-        """
-        field = "message" if errors or self.random.random() < 0.5 else "msg"
+        """Return a failure. A fault puts its text under ``msg`` instead of ``message``."""
+        moved = self.faults.take(_TEXT_FAULTS, "", "")
+        field = "message" if moved is None else "msg"
         body: dict[str, Any] = {"code": status if code is None else code, field: message}
         if errors:
             body["errors"] = [attrs.asdict(item) for item in errors]

@@ -51,7 +51,6 @@ class SimulatedTask:
     failure: PlannedFailure | None = None
     has_result: bool = True
     unknown_status: str | None = None
-    misspells_status: bool = False
     unlisted_until: float = -math.inf
     unknown_until: float = -math.inf
     source_seconds: float | None = None
@@ -92,7 +91,7 @@ class SimulatedTask:
         step = self.status_sequence.status_at(self._elapsed_share(now))
         if self.unknown_status is not None and step != self.status_sequence.initial:
             return self.unknown_status
-        return self.kind.misspelt_statuses.get(step, step) if self.misspells_status else step
+        return step
 
     def is_running(self, now: Moment) -> bool:
         """Return whether it has not ended at this moment."""
@@ -179,19 +178,19 @@ def draw_duration(
 ) -> float:
     """Return how long a new task takes, in service seconds.
 
-    At least a millisecond; 0 for a task that is finished at once. ``length`` is the length of its
-    first medium in seconds; None when unknown.
+    At least a millisecond. ``length`` is the length of its first medium in seconds; None when
+    unknown.
     """
     given = durations.get(kind.name)
     if given is None:
-        if kind.instant_share and source.random() < kind.instant_share:
-            return 0.0
         median = (
             kind.seconds_per_source_second * length
             if kind.seconds_per_source_second and length
             else kind.median_seconds
         )
+        shortest, longest = kind.time_range
         value = source.lognormvariate(math.log(median), kind.log_sigma)
+        value = min(max(value, shortest), longest)
     elif callable(given):
         value = given(source)
     elif isinstance(given, int | float):

@@ -48,17 +48,34 @@ class SystemVoice:
     region: str
 
 
+_PUBLIC_VOICES: Final = (
+    SystemVoice("66dc61ec5148817d26f5b79e", "Alice", "female", "en", "US"),
+    SystemVoice("66d3fb1bc051cfb134c60f20", "Andrew Multilingual", "male", "en", "US"),
+    SystemVoice("66dc3c1b7dc1f1c483cc5ab8", "Public voice 1", "female", "en", "US"),
+    SystemVoice("6625ebd4613f49985c349f95", "Public voice 2", "female", "en", "US"),
+    SystemVoice("63a549c1ad2a27fe43d9669a", "Public voice 3", "female", "ru", "RU"),
+)
+"""Voices of the real service whose ids its documentation or public clients name. Of all but the
+first two only the id is known."""
+
+DOCUMENTED_CLONED_VOICE: Final = "66f1234567890abcdef12345"
+"""The cloned voice in the reference's examples."""
+
+_PUBLIC_STREAMING_AVATAR: Final = "676e1f054c86ff839eae2cc3"
+"""The streaming avatar in the reference's examples."""
+
+
 @cache
 def system_voices() -> dict[str, SystemVoice]:
     """Return every voice by its id."""
-    found = (
+    made = (
         SystemVoice(_stable_id("voice", country, region, name), name, gender, country, region)
         for country, _, regions in _LANGUAGES
         for region, _ in regions
         for gender, names in _VOICE_NAMES
         for name in names
     )
-    return {voice.id: voice for voice in found}
+    return {voice.id: voice for voice in (*made, *_PUBLIC_VOICES)}
 
 
 def languages() -> list[Record]:
@@ -115,7 +132,8 @@ def system_avatars(service: Service) -> list[Record]:
 
 def streaming_avatars() -> list[Record]:
     """Return the avatars that can be streamed in a room."""
-    return [{"_id": _stable_id("room", name), "name": name} for name in ("Clara", "Dario")]
+    made = [{"_id": _stable_id("room", name), "name": name} for name in ("Clara", "Dario")]
+    return [*made, {"_id": _PUBLIC_STREAMING_AVATAR, "name": "Public avatar"}]
 
 
 def system_backgrounds(service: Service) -> list[Record]:

@@ -73,7 +73,8 @@ def _voice_problems(service: Service, name: str, voice: str, now: Moment) -> lis
 
 
 def _cloned_voice_ids(service: Service, now: Moment) -> set[str]:
-    return {task.id for task in completed_tasks(service, "voice_clone", now)}
+    own = {task.id for task in completed_tasks(service, "voice_clone", now)}
+    return own | {system_catalogue.DOCUMENTED_CLONED_VOICE}
 
 
 def _current_previews(service: Service, now: Moment) -> dict[str, Record]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from ..api_messages import SandboxRequest, SandboxResponse
 from ..api_spec import OBJECT_ID
 from ..clock import Moment
@@ -11,13 +9,6 @@ from ..kinds.kind import SimulatedKind
 from ..service import Service
 from ..simulated_task import SimulatedTask
 from ..validation import FieldProblem, parse_query
-
-DETAIL_FAILURES: Final = (
-    (400, "Invalid record id"),
-    (404, "Record not found"),
-    (405, "Method not allowed"),
-)
-"""The failures that an unreliable detail operation returns, in turn."""
 
 
 def handle_single_task(
@@ -37,8 +28,6 @@ def handle_single_task(
         task_id = str(request.body_id)
     if is_detail and not kind.has_first_detail and "/detail/" in request.operation.path:
         return service.refuse(404, "Not found")
-    if is_detail and (refusal := _detail_failure(service, kind)) is not None:
-        return refusal
     if not OBJECT_ID.fullmatch(task_id):
         problem = FieldProblem("_id", "must be an id of 24 hex digits")
         return service.refuse(400, "Invalid parameters", [problem])
@@ -58,15 +47,6 @@ def handle_single_task(
         return service.accept(service.render(task, now))
     task.marks.add(request.operation.last_segment)
     return service.accept({"_id": task.id})
-
-
-def _detail_failure(service: Service, kind: SimulatedKind) -> SandboxResponse | None:
-    """Return the failure for every n-th detail request of an unreliable kind, else None."""
-    if not kind.detail_fails_every:
-        return None
-    service.detail_calls[kind.name] += 1
-    turn, rest = divmod(service.detail_calls[kind.name], kind.detail_fails_every)
-    return None if rest else service.refuse(*DETAIL_FAILURES[(turn - 1) % len(DETAIL_FAILURES)])
 
 
 def _delete(service: Service, task: SimulatedTask, now: Moment) -> SandboxResponse:

@@ -51,9 +51,7 @@ def start_tasks(
         task = new_task(service, kind, task_id, charge.body, length, coins, now)
         service.add_task(task)
         records.append(service.render(task, now))
-    is_list = count > 1 or kind.start_data_shape == "list"
-    if kind.start_data_shape == "either":
-        is_list = service.random.random() < 0.5
+    is_list = count > 1 or kind.start_data_is_list
     return service.accept(records if is_list else records[0])
 
 
@@ -74,6 +72,7 @@ def new_task(
     shown: Any = [] if kind.result_list else ""
     known: dict[str, Any] = {
         **dict.fromkeys(kind.result_fields, shown),
+        **kind.fixed_echoes,
         "_id": task_id,
         "user_id": service.user_id,
         "coins": coins,
@@ -105,7 +104,6 @@ def new_task(
         draw_duration(kind, service.durations, service.random, length),
         service.speed,
         failure=_plan_failure(service, kind, body, now),
-        misspells_status=service.random.random() < 0.5,
         source_seconds=length,
         recipe="image" if service.returns_image(kind, body, now) else kind.recipe,
     )

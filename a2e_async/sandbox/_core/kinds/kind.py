@@ -154,8 +154,8 @@ class SimulatedKind:
     """The median time per second of the first medium, if its length is known; 0 to ignore it."""
 
     status_sequence: StatusSequence = USUAL_SEQUENCE
-    instant_share: float = 0.0
-    """The share of starts whose response is a finished record."""
+    time_range: tuple[float, float] = (0.0, math.inf)
+    """The shortest and the longest time that the service states, in service seconds."""
 
     gives_up_after: float = math.inf
     """Service seconds after which a task times out and fails."""
@@ -172,8 +172,8 @@ class SimulatedKind:
     output_count: Callable[[Body], int] = lambda body: 1
     """How many records one start creates."""
 
-    start_data_shape: Literal["object", "list", "either"] = "object"
-    """The data of a start with one record: the record, a list of it, or either at random."""
+    start_data_is_list: bool = False
+    """Whether the data of a start is a list also if it has only one record."""
 
     file_count: Callable[[Body], int] = lambda body: 1
     """How many result files one record has."""
@@ -190,11 +190,11 @@ class SimulatedKind:
     echo_defaults: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
     """What a record echoes for an input that was not sent; "" for inputs not listed here."""
 
+    fixed_echoes: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
+    """What a record echoes for an input whatever was sent."""
+
     length_field: str = ""
     """The record field with the source's length in whole seconds; "" when there is none."""
-
-    misspelt_statuses: Mapping[str, str] = attrs.field(factory=dict[str, str])
-    """Misspelt status words that some records show, by the correct word."""
 
     failure_field: str = "failed_message"
     code_field: str = "failed_code"
@@ -225,9 +225,6 @@ class SimulatedKind:
 
     detail_is_list: bool = False
     """Whether the detail is an array: with the record, or empty for an unknown id."""
-
-    detail_fails_every: int = 0
-    """Every n-th detail request fails, with 400, 404 and 405 in turn; 0 for never."""
 
     has_first_detail: bool = True
     """Whether the first of two possible detail paths exists; only the second does otherwise."""

@@ -16,7 +16,7 @@ from .kind import (
     Tariff,
     priced_kind,
 )
-from .status_sequences import AVATAR_SEQUENCE, TWIN_SEQUENCE, VOICE_SEQUENCE
+from .status_sequences import AVATAR_SEQUENCE, DUBBING_SEQUENCE, TWIN_SEQUENCE, VOICE_SEQUENCE
 
 
 def _footage_kind(
@@ -48,6 +48,7 @@ PERSON_KINDS: Final = (
         Tariff(1, (PriceFactor("model_version", "v1", {"v1": 1, "v2": 2}),), "source"),
         "video_url",
         "face_url",
+        time_range=(0, 900),
         keeps_images=True,
         length_field="duration",
         **_ERROR_CODE_FIELDS,
@@ -121,6 +122,7 @@ PERSON_KINDS: Final = (
         "custom_voice",
         recipe="talking",
         sound_inputs=("audioSrc", "custom_voice"),
+        time_range=(0, 900),
         seconds_per_source_second=5.0,
         status_sequence=AVATAR_SEQUENCE,
         rules=(
@@ -148,9 +150,9 @@ PERSON_KINDS: Final = (
         Tariff(300),
         "video_url",
         "image_url",
+        time_range=(600, 7200),
         status_sequence=TWIN_SEQUENCE,
         rules=(require_any("image_url", "video_url"),),
-        start_data_shape="either",
         result_fields=("preview_result_url",),
         product_id_field="anchor_id",
         never_expires=True,
@@ -169,6 +171,7 @@ PERSON_KINDS: Final = (
             ),
         ),
         "voice_urls",
+        time_range=(60, 120),
         recipe="",
         status_sequence=VOICE_SEQUENCE,
         file_count=_no_files,
@@ -187,11 +190,11 @@ PERSON_KINDS: Final = (
         "source_url",
         recipe="dub",
         sound_inputs=("source_url",),
-        echo_defaults={"source_lang": "auto", "num_speakers": 1, "drop_background_audio": False},
+        status_sequence=DUBBING_SEQUENCE,
+        echo_defaults={"num_speakers": 1, "drop_background_audio": False},
+        fixed_echoes={"source_lang": "auto"},
         length_field="duration",
-        misspelt_statuses={"pending": "pendding"},
         unknown_is_null=True,
-        refund_deleted=True,
         **_MISSPELT_FAILURE_FIELD,
     ),
     _footage_kind(

@@ -39,6 +39,14 @@ USUAL_SEQUENCE: Final = StatusSequence(
 )
 """The sequence of nearly all kinds."""
 
+IMAGE_TO_VIDEO_SEQUENCE: Final = StatusSequence(
+    (("initialized", 0.05), ("sent", 0.2), ("pending", 0.45), ("processing", 1.0))
+)
+"""The documented records of image_to_video are `sent` or `pending`, so these last longer."""
+
+DUBBING_SEQUENCE: Final = StatusSequence((("sent", 0.1), ("pending", 0.25), ("processing", 1.0)))
+"""A dubbing is never `initialized`: the documented response to its start is `sent`."""
+
 AVATAR_SEQUENCE: Final = StatusSequence(
     (("init", 0.03), ("start", 0.08), ("pending", 0.2), ("process", 0.9), ("copy", 1.0)),
     done="success",

@@ -28,7 +28,7 @@ from .kind import (
     Tariff,
     priced_kind,
 )
-from .status_sequences import VEO_SEQUENCE
+from .status_sequences import IMAGE_TO_VIDEO_SEQUENCE, VEO_SEQUENCE
 
 
 def _video_kind(
@@ -99,6 +99,8 @@ VIDEO_KINDS: Final = (
         ),
         "image_url",
         "end_image_url",
+        time_range=(60, 600),
+        status_sequence=IMAGE_TO_VIDEO_SEQUENCE,
         rules=(
             require_inputs(
                 "prompt",

@@ -14,6 +14,8 @@ from .spec import ResultSpec
 
 SPEECH: Final = "speech"
 COPY: Final = "copy"
+TASKLESS_RECIPES: Final = frozenset({SPEECH, COPY})
+"""The recipes of files that belong to no task; storage faults can name them as kinds."""
 
 
 def make_file(spec: ResultSpec, path: Path, seed: bytes) -> str | None:

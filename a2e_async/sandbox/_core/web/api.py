@@ -11,13 +11,21 @@ from typing import Any, Final
 import attrs
 from aiohttp import web
 
+from a2e_async._core.typeguards import is_list
+
 from ..api_messages import SandboxRequest, SandboxResponse
 from ..api_spec import counted_role
 from ..faults import REQUEST_FAULTS, Fault
 from ..kind_operations.prompt_extension import event_stream
 from ..locked_service import LockedService
-from .control import ControlRoutes
-from .responses import MonotonicClock, close_connection, html_response, json_bytes, json_response
+from .responses import (
+    MonotonicClock,
+    close_connection,
+    cors_headers,
+    html_response,
+    json_bytes,
+    json_response,
+)
 
 EMPTY_STARTS: Final[Mapping[str, Any]] = {
     "null": {"data": None},
@@ -29,22 +37,25 @@ EMPTY_STARTS: Final[Mapping[str, Any]] = {
 }
 """Envelopes of a start that created no task, by shape."""
 
+DETAIL_REFUSALS: Final[Mapping[int, str]] = {
+    400: "Invalid record id",
+    404: "Record not found",
+    405: "Method not allowed",
+}
+"""The texts of a refused detail, by status."""
+
 
 @attrs.define(slots=True)
 class ApiHandler:
-    """Handles each request of this server; called by aiohttp."""
+    """Handles each request to the API."""
 
     locked: LockedService
     api_key: str
-    control: ControlRoutes
     real: MonotonicClock
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Return the response to a request."""
-        path = request.path
-        if path.startswith("/__sandbox__/"):
-            return await self.control.handle(request)
-        found = self.locked.router.find(request.method, path)
+        found = self.locked.router.find(request.method, request.path)
         if found is None:
             return html_response(404, "404 Not Found")
         operation, given = found
@@ -102,6 +113,9 @@ class ApiHandler:
             case "code_error":
                 refusal = self._failure(200, values["message"], values["code"])
                 return await self._respond(request, refusal, call)
+            case "detail_refused":
+                status = values["status"]
+                return self._json_answer(self._failure(status, DETAIL_REFUSALS[status]))
             case "empty_start":
                 return json_response(
                     json_bytes({"code": 0, **EMPTY_STARTS[values["shape"]], **self._trace_field()})
@@ -114,7 +128,7 @@ class ApiHandler:
     ) -> web.StreamResponse:
         if not _wants_event_stream(call) or response.status != 200:
             return self._json_answer(response)
-        stream = web.StreamResponse(headers={"Cache-Control": "no-cache"})
+        stream = web.StreamResponse(headers={"Cache-Control": "no-cache", **cors_headers(request)})
         stream.content_type, stream.charset = "text/event-stream", "utf-8"
         await stream.prepare(request)
         for event in event_stream(response.body):
@@ -130,6 +144,9 @@ class ApiHandler:
             return json_response(json_bytes(response.body), response.status)
         if shape == "bare":
             return json_response(json_bytes(data))
+        if shape == "record":
+            item = data[0] if is_list(data) and len(data) == 1 else data
+            return json_response(json_bytes({**response.body, "data": item}))
         wrapped = {"list": [data], "nested": {"data": data}, "text": json.dumps(data)}[shape]
         return json_response(json_bytes({**response.body, "data": wrapped}))
 

@@ -6,7 +6,7 @@ import ipaddress
 import json
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import attrs
 from aiohttp import web
@@ -16,10 +16,16 @@ from ..locked_service import LockedService
 from ..views import LedgerView, view_tasks
 from .responses import json_bytes, json_response
 
+CONTROL_PREFIX: Final = "/__sandbox__/"
+"""What the paths of the control routes begin with."""
+
 
 @attrs.define(slots=True)
 class ControlRoutes:
-    """Handles the control routes: without a token, but only over loopback."""
+    """Handles the control routes: without a token, but only over loopback.
+
+    Web pages cannot read their responses: these carry no CORS headers.
+    """
 
     locked: LockedService
 
@@ -27,7 +33,7 @@ class ControlRoutes:
         """Return the response to one control request."""
         if not _is_loopback(request.remote):
             return _json_answer({"error": "control routes answer on loopback only"}, 403)
-        route = (request.method, request.path.removeprefix("/__sandbox__/"))
+        route = (request.method, request.path.removeprefix(CONTROL_PREFIX))
         if route == ("GET", "ledger"):
             return _json_answer(self._ledger())
         if route == ("GET", "tasks"):

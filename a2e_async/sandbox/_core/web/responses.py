@@ -71,6 +71,42 @@ def _reset_on_close(connection: Any) -> None:
         twin.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, value)
 
 
+_EXPOSED_HEADERS: Final = (
+    "Accept-Ranges, Content-Length, Content-Range, ETag, Retry-After, X-Sandbox-Made-With"
+)
+"""The response headers that scripts of web pages can read."""
+
+
+def cors_headers(request: web.BaseRequest) -> dict[str, str]:
+    """Return the headers that let the web page which sent a request read the response.
+
+    Empty for requests of other programs, which send no Origin.
+    """
+    if "Origin" not in request.headers:
+        return {}
+    return {
+        "Access-Control-Allow-Origin": "*",
+        "Access-Control-Expose-Headers": _EXPOSED_HEADERS,
+    }
+
+
+def preflight_response(request: web.BaseRequest) -> web.Response | None:
+    """Return the response to a browser's preflight request; None for any other request.
+
+    All methods and headers are allowed: the sandbox is for development.
+    """
+    if request.method != "OPTIONS" or "Access-Control-Request-Method" not in request.headers:
+        return None
+    allowed = request.headers.get("Access-Control-Request-Headers", "Authorization, Content-Type")
+    headers = {
+        **cors_headers(request),
+        "Access-Control-Allow-Methods": "GET, HEAD, POST, PUT, DELETE",
+        "Access-Control-Allow-Headers": allowed,
+        "Access-Control-Max-Age": "600",
+    }
+    return web.Response(status=204, headers=headers)
+
+
 WebHandler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
@@ -82,6 +118,35 @@ def ignore_disconnects(handler: WebHandler) -> WebHandler:
             return await handler(request)
         except (ConnectionError, web.RequestPayloadError):
             return close_connection(request)
+
+    return handle
+
+
+def with_prefixes(handler: WebHandler, others: Mapping[str, WebHandler]) -> WebHandler:
+    """Return a handler that passes requests for paths with these prefixes to others."""
+
+    async def handle(request: web.BaseRequest) -> web.StreamResponse:
+        for prefix, other in others.items():
+            if request.path.startswith(prefix):
+                return await other(request)
+        return await handler(request)
+
+    return handle
+
+
+def serve_browsers(handler: WebHandler) -> WebHandler:
+    """Wrap a handler: answer preflight requests, and let web pages read its responses.
+
+    A handler that prepares a response itself adds the `cors_headers`.
+    """
+
+    async def handle(request: web.BaseRequest) -> web.StreamResponse:
+        if (preflight := preflight_response(request)) is not None:
+            return preflight
+        response = await handler(request)
+        if not response.prepared:
+            response.headers.update(cors_headers(request))
+        return response
 
     return handle
 

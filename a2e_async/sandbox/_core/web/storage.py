@@ -21,7 +21,7 @@ from ..media_structure import BrokenMedia, read_media_structure
 from ..object_store import AuthLeak, StorageRefusal, StoredObject, result_file_part, result_task_id
 from ..simulated_task import SimulatedTask
 from .byte_ranges import ByteRange, select_byte_range
-from .responses import close_connection, html_response, xml_error
+from .responses import close_connection, cors_headers, html_response, xml_error
 
 T = TypeVar("T")
 
@@ -30,6 +30,9 @@ BLOCK_BYTES: Final = 256 * 1024
 
 MAX_PROBED_BYTES: Final = 64 * 1024 * 1024
 """The length in seconds of files above this size is not read."""
+
+STORAGE_PREFIXES: Final = ("/upload/", "/results/", "/cdn/")
+"""What the paths of the storage begin with."""
 
 _COMMON_FAULTS: Final = frozenset({"http_error", "slow", "reset"})
 
@@ -183,7 +186,7 @@ class StorageHandler:
         headers: dict[str, str],
         cut: int | None = None,
     ) -> web.StreamResponse:
-        headers |= {"ETag": f'"{etag}"', "Accept-Ranges": "bytes"}
+        headers |= {"ETag": f'"{etag}"', "Accept-Ranges": "bytes", **cors_headers(request)}
         sent_headers = request.headers
         span = select_byte_range(
             size, sent_headers.get("Range"), sent_headers.get("If-Range"), etag
