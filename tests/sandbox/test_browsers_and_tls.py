@@ -26,12 +26,12 @@ ROOT = Path(__file__).parents[2]
 
 
 async def preflight(api: Api, url: str, method: str, headers: str) -> Reply:
-    asked = {
+    sent = {
         "Origin": PAGE,
         "Access-Control-Request-Method": method,
         "Access-Control-Request-Headers": headers,
     }
-    return await api.fetch("OPTIONS", url, headers=asked)
+    return await api.fetch("OPTIONS", url, headers=sent)
 
 
 async def finished_dubbing(api: Api) -> str:
