@@ -48,7 +48,7 @@ def poll_count(sandbox: Sandbox) -> int:
 async def test_timeout_zero(a2e: A2E, sandbox: Sandbox, kind: str) -> None:
     """timeout=0 polls exactly once, and TaskTimeout says how to resume."""
     task = await a2e.kind(kind).start(**STARTS[kind])
-    sandbox.advance(1500)
+    sandbox.advance(1800)
     with pytest.raises(TaskTimeout) as caught:
         await task.wait(timeout=0)
     error = caught.value
