@@ -4,7 +4,7 @@ import logging
 import os
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping
 from contextlib import aclosing
-from functools import partial
+from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, Self, TypeVar, overload
 
 from attrs import evolve
@@ -35,6 +35,41 @@ R = TypeVar("R", bound="Record")
 
 logger: Final = logging.getLogger("a2e_async")
 logger.addHandler(logging.NullHandler())
+
+
+_ASYNC_CLIENT: Final = (
+    "A2E is an async client: async with A2E() as a2e: … in a coroutine. Without asyncio: with "
+    "a2e_async.blocking() as a2e: … In a notebook: a2e = a2e_async.blocking() in one cell, then "
+    "record = a2e.dubbing.run(…)."
+)
+
+_OPTIONS_BY_MISTAKE: Final = {
+    **dict.fromkeys(("key", "apikey", "token", "api_token", "secret"), "api_key"),
+    **dict.fromkeys(("url", "host", "api_base", "base"), "base_url"),
+    **dict.fromkeys(("max_retries", "retries"), "retry"),
+    **dict.fromkeys(("rate_limit", "rps"), "rate"),
+    **dict.fromkeys(("concurrency", "limit"), "max_unfinished"),
+    "timeout": "request_timeout or start_timeout (seconds for a request; task.wait(timeout=…) "
+    "limits the wait for a result)",
+}
+"""Option names of other clients, and what they are called here."""
+
+
+def _explain_unknown_options(init: Callable[P, None]) -> Callable[P, None]:
+    """Make ``__init__`` say the right name of an option that it does not have."""
+
+    @wraps(init)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> None:
+        for name in kwargs.keys() - init.__annotations__.keys():
+            from difflib import get_close_matches  # rarely needed
+
+            close = get_close_matches(name, init.__annotations__, n=1)
+            meant = _OPTIONS_BY_MISTAKE.get(name) or (close[0] if close else None)
+            advice = f"Did you mean {meant}?" if meant else "See help(A2E)."
+            raise TypeError(f"A2E() has no option {name!r:.60}. {advice}")
+        init(*args, **kwargs)
+
+    return checked
 
 
 class A2E(Namespaces):
@@ -72,6 +107,7 @@ class A2E(Namespaces):
     """
 
     @hide_frames
+    @_explain_unknown_options
     def __init__(
         self,
         api_key: str | None = None,
@@ -152,6 +188,13 @@ class A2E(Namespaces):
     def closed(self) -> bool:
         """True after `aclose` was called."""
         return self._components.closed
+
+    if not TYPE_CHECKING:  # type checkers report `with A2E()` themselves
+
+        def __enter__(self) -> None:
+            raise TypeError(_ASYNC_CLIENT)
+
+        def __exit__(self, *_: object) -> None: ...
 
     async def __aenter__(self) -> Self:
         self._components.check_open()

@@ -54,6 +54,7 @@ ALLOWED: Final = {
     },
     "tests/typing/*.py": {"*": "user code that is only type-checked"},
     "tests/*.py": {
+        "pts": "read by PyAV",
         "pytestmark": "pytest reads it",
         "anyio_backend": "requested for its effect: the test runs on an event loop",
         "collect_ignore_glob": "pytest reads it",

@@ -90,6 +90,16 @@ class BlockingA2E(BlockingNamespaces):
     def __repr__(self) -> str:
         return f"<blocking {self._inner!r}>"
 
+    if not TYPE_CHECKING:  # type checkers report `async with blocking()` themselves
+
+        async def __aenter__(self) -> None:
+            raise TypeError(
+                "The blocking client is used without async: with a2e_async.blocking() as a2e: … "
+                "In a coroutine: async with a2e_async.A2E() as a2e: …"
+            )
+
+        async def __aexit__(self, *_: object) -> None: ...
+
     def __enter__(self) -> Self:
         if self.closed:
             raise closed_error()

@@ -11,15 +11,21 @@ MAX_PATH_CHARS: Final = 4096
 
 
 def local_path(given: Any, field: str) -> Path:
-    """Return a str or PathLike as a `Path`. Raises `InvalidInput`, naming ``field``.
+    """Return a str or PathLike as a `Path`, with a leading "~" or "~user" expanded as in a shell.
 
-    A leading "~" is refused: only shells expand it, and as a path it would be a directory "~".
+    Raises `InvalidInput`, naming ``field``, also if the home directory is unknown.
     """
-    text = path_text(given, field)
-    path = Path(text)
+    path = Path(expand_home(path_text(given, field)))
     if path.parts[:1] == ("~",):
-        raise InvalidInput(f"{field}: '~' is not expanded. Pass Path(…).expanduser().", field=field)
+        raise InvalidInput(
+            f"{field}: the home directory is unknown, so '~' cannot be expanded.", field=field
+        )
     return path
+
+
+def expand_home(text: str) -> str:
+    """Return a path with a leading "~" or "~user" expanded, unless there is no such user."""
+    return os.path.expanduser(text) if text.startswith("~") else text  # noqa: PTH111  # Path raises
 
 
 def path_text(given: Any, field: str) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from a2e_async._core.base_errors import hide_frames
 from a2e_async._core.handle import NotCopyable
 from a2e_async._core.paths import path_text
-from a2e_async._core.schema.inputs import check_media, clean_url, is_url
+from a2e_async._core.schema.inputs import MediaInput, clean_url, is_url
 from a2e_async.errors import InvalidInput
 from a2e_async.models import MediaType, Output
 
@@ -30,21 +30,19 @@ class Files(NotCopyable):
         return "<a2e.files>"
 
     @hide_frames
-    async def upload(self, source: str | os.PathLike[str] | bytes) -> str:
-        """Upload a local file or bytes and return its public URL, valid for about 3 days.
+    async def upload(self, source: MediaInput) -> str:
+        """Upload a file, bytes or a stream and return its public URL, valid for about 3 days.
+
+        What is at a URL already is not uploaded, and costs nothing: a URL is checked and returned,
+        and an `Output` gives its URL, renewed if it has expired. To have the service keep a copy
+        of a URL, use `a2e.legacy.copy_to_storage`.
 
         A client uploads the same content once in 24 hours; so do clients that share a journal.
         Costs what the service charges for ``POST /api/v1/r2/upload-presigned-url``. Concurrent
         uploads of the same content share one request, with the options of the first caller.
         Raises `InvalidInput`, `TransferError`, `ApiError`.
         """
-        if not isinstance(source, str | os.PathLike | bytes):
-            raise InvalidInput("source must be a path or bytes.", field="source")
-        check_media("source", source)
-        url, _ = await self._transfers.upload_inspected(
-            await self._transfers.inspect_upload(source, ANY_MEDIA, "source")
-        )
-        return url
+        return await self._transfers.url(source, ANY_MEDIA, "source")
 
     @hide_frames
     async def download(self, source: str | Output, path: str | os.PathLike[str]) -> Path:

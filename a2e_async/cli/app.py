@@ -4,16 +4,27 @@ import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
-from typing import Any, Final
+from pathlib import Path
+from typing import Any, Final, get_args
 
 from attrs import frozen
-from cyclopts import App, CycloptsError, MissingArgumentError
+from cyclopts import App, ArgumentCollection, CycloptsError, MissingArgumentError
 
+from a2e_async._core.paths import expand_home
 from a2e_async._core.version import __version__
 from a2e_async.cli import exit_codes
 from a2e_async.cli.flag_order import move_common_flags_last
 from a2e_async.cli.printer import Printer, one_line, replace_unencodable_characters
 from a2e_async.errors import A2EError, ConfigurationError, InvalidInput
+
+
+def _expand_home_in_paths(_app: App, _names: Sequence[str], given: ArgumentCollection) -> None:
+    """Expand "~" in the values of all flags that are paths: no shell expands ``--out=~/x``."""
+    for argument in given:
+        if Path in (argument.hint, *get_args(argument.hint)):
+            argument.tokens[:] = [
+                token.evolve(value=expand_home(token.value)) for token in argument.tokens
+            ]
 
 
 @frozen
@@ -166,6 +177,7 @@ def build(tokens: Sequence[str] = (), *, for_completion: bool = False) -> App:
         version=__version__,
         print_error=False,
         exit_on_error=False,
+        config=_expand_home_in_paths,
     )
     if for_completion or not _START_COMMANDS.keys().isdisjoint(tokens):
         from a2e_async.cli.start_commands import start_command_apps

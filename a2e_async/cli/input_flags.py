@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final, Literal, get_args, get_origin
 from attrs import frozen
 from cyclopts import Group, Parameter
 
+from a2e_async._core.paths import expand_home
 from a2e_async._core.schema.inputs import (
     COMMON_NAMES,
     AcceptedMedia,
@@ -414,7 +415,7 @@ def _json_text(flag: str, field: str, given: str) -> tuple[str, str]:
     """Return the given JSON text, or that of the file, and where it is from for messages."""
     if not given.startswith("@"):
         return as_typed(given), ""
-    path = Path(given[1:])
+    path = Path(expand_home(given[1:]))
     try:
         return path.read_text(encoding="utf-8-sig"), f" (in {path})"
     except (OSError, ValueError) as error:  # ValueError: not UTF-8

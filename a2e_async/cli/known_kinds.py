@@ -5,6 +5,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from a2e_async._core.paths import expand_home
 from a2e_async.errors import ConfigurationError
 from a2e_async.kinds.registry import PACKAGED, registry_of
 
@@ -41,8 +42,7 @@ def _read(path: str, version: object) -> "KindRegistry":
     try:
         return registry_of(path)
     except ConfigurationError as error:
-        # The messages name the option of a client, and a function of Python.
-        text = str(error).replace("Pass Path(…).expanduser()", "Give the path in full")
+        text = str(error)  # which names the option of a client
         if text.startswith("kinds: "):
             text = f"{VARIABLE}: {text.removeprefix('kinds: ')}"
         raise ConfigurationError(text) from None
@@ -50,7 +50,7 @@ def _read(path: str, version: object) -> "KindRegistry":
 
 def _version(path: str) -> object:
     try:
-        found = Path(path).stat()
+        found = Path(expand_home(path)).stat()
     except (OSError, ValueError):
         return None
     return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)

@@ -10,6 +10,7 @@ from attrs import frozen
 from cyclopts import Parameter
 
 from a2e_async._core.files.media_types import contradicts_media
+from a2e_async._core.paths import expand_home
 from a2e_async.errors import InvalidInput
 from a2e_async.models import MediaType
 
@@ -120,7 +121,7 @@ def prepare_destination(out: str, count: int = 1) -> Destination:
     ``out`` is a file if it has a suffix, does not end with a slash and is not a directory.
     ``count`` is the least number of results to expect: a file is refused for more than one.
     """
-    path = Path(out)
+    path = Path(expand_home(out))
     is_file = bool(path.suffix) and not out.endswith(("/", os.sep)) and not path.is_dir()
     if is_file and count > 1:
         raise InvalidInput(
@@ -140,6 +141,7 @@ def prepare_file_destination(
     ``out`` is a directory if it is one already, ends with a slash, or has no suffix and does not
     exist. Raises like `prepare_directory`, `Destination.check_media` and `Destination.check_free`.
     """
+    out = expand_home(out)
     path = Path(out)
     new = not path.suffix and not os.path.lexists(path)
     if out.endswith(("/", os.sep)) or path.is_dir() or new:

@@ -174,7 +174,17 @@ class TaskNamespace(NotCopyable, Generic[P, R]):
     def _build_input(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> TaskInput:
         if args:
             raise InvalidInput("Inputs must be passed by name, such as source_url=….")
+        if "timeout" in kwargs and self.kind.input is not None and not self._has_input("timeout"):
+            raise InvalidInput(
+                "There is no input 'timeout'. To wait for a limited time: task = await "
+                f"a2e.{self.kind.name}.start(…); record = await task.wait(timeout=…). For the "
+                "start request itself: a2e.with_options(start_timeout=…). Both are in seconds.",
+                field="timeout",
+            )
         return self.kind.build_input(kwargs)
+
+    def _has_input(self, name: str) -> bool:
+        return any(f.name == name for f in self.kind.inputs)
 
     async def _request(
         self,

@@ -128,7 +128,7 @@ async def start(
     caller = request.client.host if request.client else ""  # in a real app: the id of the user
     a2e = jobs.a2e.for_caller(caller, max_unfinished=3, max_wait=1)
     task = await a2e.dubbing.start(
-        source_url=await file.read() if file else str(url),
+        source_url=file or str(url),
         target_lang=target_lang,
         key=idempotency_key,
     )

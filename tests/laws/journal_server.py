@@ -33,7 +33,7 @@ class AccountServer:
         """The price in the response to a start, as JSON text."""
         self.gone = False
         """Whether the service has lost all its tasks."""
-        app = web.Application()
+        app = web.Application(client_max_size=2**26)
         app.router.add_post("/api/v1/userDubbing/startDubbing", self._start)
         app.router.add_get("/api/v1/userDubbing/allRecords", self._list)
         app.router.add_get("/api/v1/userDubbing/allProcessing", self._list)

@@ -229,7 +229,7 @@ def test_inputs_with_the_names_of_parameters(
 @pytest.mark.parametrize(
     ("path", "text"),
     [
-        ("~/kinds.toml", "A2E_KINDS: '~/kinds.toml' cannot be read: '~' is not expanded. Give the"),
+        ("~/none.toml", "A2E_KINDS: '~/none.toml' cannot be read: No such file or directory."),
         ("none.toml", "A2E_KINDS: 'none.toml' cannot be read: No such file or directory."),
         (".", "A2E_KINDS: '.' cannot be read: Is a directory."),
     ],

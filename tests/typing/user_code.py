@@ -4,11 +4,17 @@ Checked by mypy and pyright, never run. A line with an ignore is a call that mus
 both checkers report an ignore that is not needed.
 """
 
+import asyncio
+import io
+import tempfile
+import zipfile
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Annotated, assert_type
 
-from aiohttp import web
+from aiohttp import BodyPartReader, web
 from attrs import define
+from starlette.datastructures import UploadFile
 
 import a2e_async
 from a2e_async import (
@@ -103,6 +109,31 @@ async def good() -> None:
         assert_type(quick, A2E)
         assert_type(a2e.for_caller("user-42", max_unfinished=3, max_wait=0), A2E)
         assert_type(await quick.dubbing.get("66ea4dd87db10c73fa29b570"), DubbingRecord)
+
+
+async def uploads(
+    a2e: A2E,
+    form: UploadFile,
+    field: web.FileField,
+    part: BodyPartReader,
+    body: asyncio.StreamReader,
+    chunks: AsyncIterator[bytes],
+    file: io.BufferedReader,
+    member: zipfile.ZipExtFile,
+    text: io.TextIOWrapper,
+) -> None:
+    for source in (file, member, io.BytesIO(), bytearray(), memoryview(b"")):
+        await a2e.dubbing.start(source_url=source, target_lang="es")
+    with tempfile.SpooledTemporaryFile() as spooled, tempfile.NamedTemporaryFile() as named:
+        await a2e.dubbing.start(source_url=spooled, target_lang="es")
+        await a2e.dubbing.start(source_url=named, target_lang="es")
+        await a2e.files.upload(named)
+    await a2e.dubbing.start(source_url=text, target_lang="es")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await a2e.dubbing.start(source_url=form, target_lang="es")
+    await a2e.dubbing.start(source_url=field, target_lang="es")
+    await a2e.dubbing.start(source_url=part, target_lang="es")
+    await a2e.dubbing.start(source_url=body, target_lang="es")
+    await a2e.dubbing.start(source_url=chunks, target_lang="es")
 
 
 @define(kw_only=True)

@@ -29,6 +29,7 @@ from attrs import evolve, frozen
 from a2e_async._core.batch.duplicates import DuplicateStore
 from a2e_async._core.batch.manifest import FILE_NAME, Manifest
 from a2e_async._core.files.name_template import NameTemplate
+from a2e_async._core.files.open_file import held_files
 from a2e_async._core.journal.protocol import Entry, State
 from a2e_async._core.schema.inputs import TaskInput
 from a2e_async._core.tasks.kind import PreparedJob, check_pollable
@@ -401,11 +402,12 @@ class JobRunner:
         Each of these starts is charged again.
         """
         failures = 0
-        while True:
-            outcome = await _run_job(self, job, job_for_try(job, failures))
-            if not isinstance(outcome.error, TaskFailed) or failures >= self.retry_failed:
-                return outcome
-            failures += 1
+        with held_files(job.input.open_files()):  # for all of its starts
+            while True:
+                outcome = await _run_job(self, job, job_for_try(job, failures))
+                if not isinstance(outcome.error, TaskFailed) or failures >= self.retry_failed:
+                    return outcome
+                failures += 1
 
     def close(self) -> None:
         """Do nothing: there is nothing to release."""

@@ -1,4 +1,4 @@
-"""Detect truncated media files from the lengths in their own structure (pure).
+"""Detect truncated files, and files with sound only, from their own structure (pure).
 
 The checkers read a few bytes of each block while the file streams past. They are needed where HTTP
 does not give the length (a body that ends with its connection), and they also find a file that
@@ -213,3 +213,132 @@ def _mvhd_seconds(body: bytes) -> float | None:
     scale = int.from_bytes(body[at : at + 4], "big")
     ticks = int.from_bytes(body[at + 4 : at + 4 + width], "big")
     return ticks / scale if scale and 0 < ticks < 2 ** (8 * width) - 1 else None
+
+
+# -- tracks ------------------------------------------------------------------------------------
+
+_MAX_READS: Final = 2000
+"""Reads after which the tracks of a file count as unknown."""
+
+_READ_BYTES: Final = 4096
+
+
+class _TrackReader(_BlockChecker):
+    """Collects the types of the tracks; `final_answer` is set when there is no more to read."""
+
+    block_types = frozenset()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tracks = set[bytes]()
+        self._tracks_end: int | None = None
+
+    @property
+    def next_position(self) -> int:
+        """The position of the next byte that it needs."""
+        return self._goal + len(self._head)
+
+    def _enter_tracks(self, size: int) -> None:
+        """Note that the element which lists all tracks begins here."""
+        self._tracks_end = self._goal + size
+
+    @property
+    def knows_all_tracks(self) -> bool:
+        """Whether the element which lists all tracks has been read to its end."""
+        return self._tracks_end is not None and self._goal >= self._tracks_end
+
+    def _stop(self) -> int:
+        self.final_answer = "unknown"
+        return 0
+
+
+class _Mp4Tracks(_TrackReader):
+    """MP4, QuickTime, 3GP: the handler type of each ``moov/trak/mdia/hdlr``."""
+
+    def header_size(self, head: bytes) -> int:
+        if len(head) < 8:
+            return 8
+        if head[4:8] == b"hdlr":
+            return 20
+        return 16 if head.startswith(b"\0\0\0\1") else 8
+
+    def block_size(self, head: bytes) -> int:
+        size, box = int.from_bytes(head[:4], "big"), head[4:8]
+        if size == 1 and len(head) == 16:
+            size = int.from_bytes(head[8:16], "big")
+        if self.knows_all_tracks or size < 8:
+            return self._stop()
+        if box == b"hdlr":
+            self.tracks.add(head[16:20])
+        if box == b"moov":
+            self._enter_tracks(size)
+        return len(head) if box in (b"moov", b"trak", b"mdia") else size
+
+
+class _MatroskaTracks(_TrackReader):
+    """WebM, Matroska: the TrackType of each ``Segment/Tracks/TrackEntry``."""
+
+    def header_size(self, head: bytes) -> int:
+        if not head:
+            return 1
+        id_size = _vint_size(head[0], 4)
+        if not id_size or len(head) <= id_size:
+            return id_size + 1
+        header = id_size + _vint_size(head[id_size], 8)
+        if head[:id_size] == b"\x83" and len(head) >= header:
+            return header + min(8, _element_size(head, id_size))
+        return header
+
+    def block_size(self, head: bytes) -> int:
+        id_size = _vint_size(head[0], 4)
+        size_size = _vint_size(head[id_size], 8) if 0 < id_size < len(head) else 0
+        if self.knows_all_tracks or not size_size:
+            return self._stop()
+        element, size = head[:id_size], _element_size(head, id_size)
+        header = id_size + size_size
+        if element == b"\x18\x53\x80\x67":  # Segment, whose size is unknown in live recordings
+            return header
+        if element == b"\x1f\x43\xb6\x75" or size == (1 << 7 * size_size) - 1:  # Cluster
+            return self._stop()
+        if element == b"\x16\x54\xae\x6b":  # Tracks
+            self._enter_tracks(header + size)
+            return header
+        if element == b"\xae":  # TrackEntry
+            return header
+        if element == b"\x83":  # TrackType
+            self.tracks.add(head[header:].lstrip(b"\0"))
+        return header + size
+
+
+def _vint_size(first: int, maximum: int) -> int:
+    """Return the length of an EBML number by its first byte; 0 if it is invalid."""
+    size = 9 - first.bit_length()
+    return size if size <= maximum else 0
+
+
+def _element_size(head: bytes, id_size: int) -> int:
+    size = _vint_size(head[id_size], 8)
+    value = int.from_bytes(head[id_size : id_size + size], "big")
+    return value & ((1 << 7 * size) - 1)
+
+
+_VIDEO_TRACKS: Final = frozenset({b"vide", b"auxv", b"pict", b"\x01"})
+_SOUND_TRACKS: Final = frozenset({b"soun", b"\x02"})
+
+
+def has_sound_only(mime: str, read_at: Callable[[int, int], bytes]) -> bool:
+    """Return whether a video container certainly has tracks with sound and none with pictures.
+
+    ``mime`` is its MIME type; ``read_at(position, size)`` returns bytes of the file.
+    """
+    reader = _MatroskaTracks() if mime in ("video/webm", "video/x-matroska") else _Mp4Tracks()
+    if mime in ("video/ogg", "video/x-msvideo"):
+        return False
+    for _ in range(_MAX_READS):
+        reader.position = reader.next_position
+        data = read_at(reader.position, _READ_BYTES)
+        reader.feed(data)
+        if reader.final_answer is not None or not data:
+            break
+    sound, pictures = reader.tracks & _SOUND_TRACKS, reader.tracks & _VIDEO_TRACKS
+    return reader.knows_all_tracks and bool(sound) and not pictures

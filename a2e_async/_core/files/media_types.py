@@ -108,6 +108,44 @@ _AUDIO_ONLY_EXTENSIONS: Final = {
 }
 
 
+AUDIO_MIME_TYPES: Final = {
+    "video/mp4": "audio/mp4",
+    "video/x-m4v": "audio/mp4",
+    "video/quicktime": "audio/mp4",
+    "video/3gpp": "audio/mp4",
+    "video/webm": "audio/webm",
+    "video/x-matroska": "audio/x-matroska",
+}
+"""The MIME types of containers whose tracks have sound only, by that of the container."""
+
+_UNSUPPORTED_MAGICS: Final = (
+    (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "a Windows Media file (.wma, .wmv)"),
+    (b"caff", "a Core Audio file (.caf)"),
+    (b"FLV\x01", "a Flash video (.flv)"),
+)
+_UNSUPPORTED_EXTENSIONS: Final = {
+    "wma": "a Windows Media file (.wma, .wmv)",
+    "wmv": "a Windows Media file (.wma, .wmv)",
+    "asf": "a Windows Media file (.wma, .wmv)",
+    "caf": "a Core Audio file (.caf)",
+    "flv": "a Flash video (.flv)",
+    "ts": "an MPEG transport stream (.ts)",
+    "m2ts": "an MPEG transport stream (.ts)",
+    "mts": "an MPEG transport stream (.ts)",
+}
+
+
+def unsupported_format(head: bytes, name: str | None = None) -> str | None:
+    """Return what a media file of a format is that is not accepted here; None for others."""
+    for magic, what in _UNSUPPORTED_MAGICS:
+        if head.startswith(magic):
+            return what
+    for packet, start in ((188, 0), (192, 4)):  # MPEG-TS has a sync byte in each packet
+        if len(head) > 2 * packet and all(head[start + n * packet] == 0x47 for n in range(3)):
+            return "an MPEG transport stream (.ts)"
+    return _UNSUPPORTED_EXTENSIONS.get(_extension(name or ""))
+
+
 def sniff_media_type(head: bytes, name: str | None) -> tuple[MediaType, str]:
     """Return media type and MIME type from the first bytes, else from the name's extension."""
     extension = _extension(name or "")

@@ -1,6 +1,7 @@
 """Hold a client's aiohttp session: created on first use, bound to one event loop and process."""
 
 import asyncio
+import warnings
 from collections.abc import Mapping
 from typing import Final
 
@@ -39,6 +40,18 @@ class SessionHolder:
         self._proxy = None if proxy is None else check_proxy(proxy)
         self._session: aiohttp.ClientSession | None = None
         self._loop_affinity = LoopAffinity()
+
+    def __del__(self) -> None:
+        session = self._session
+        if session is not None and not (self.closed or session.closed):
+            # aiohttp reports its own objects as well, which its users have never seen.
+            warnings.warn(
+                "This A2E client was not closed. Use it as `async with A2E() as a2e:`, or end with "
+                "`await a2e.aclose()`.",
+                ResourceWarning,
+                source=self,
+                stacklevel=2,
+            )
 
     def get_session(self) -> aiohttp.ClientSession:
         """Return the session; create it on first use.

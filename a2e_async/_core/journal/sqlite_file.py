@@ -10,6 +10,7 @@ from typing import Final, TypeVar
 
 from a2e_async._core.journal import rows
 from a2e_async._core.journal.address import require_file_path
+from a2e_async._core.paths import expand_home
 from a2e_async.errors import JournalError
 
 T = TypeVar("T")
@@ -51,7 +52,7 @@ def check_journal_path(path: str | os.PathLike[str]) -> Path:
     text = require_file_path(os.fsdecode(path))
     if not text or text == ":memory:" or text.startswith("file:"):
         raise JournalError("The journal must be a file on this machine. Give the path of a file.")
-    where = Path(text).absolute()
+    where = Path(expand_home(text)).absolute()
     if where.is_dir():
         raise unusable_journal_error(where, "it is a directory", "Give the path of a file.")
     if not where.parent.is_dir():

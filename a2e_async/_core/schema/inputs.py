@@ -12,7 +12,7 @@ that is ``None`` is not sent.
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Annotated, Any, ClassVar, Final, get_args, get_origin, get_type_hints
 
@@ -21,6 +21,15 @@ from attrs import NOTHING, define, field, fields, frozen
 from a2e_async._core.paths import path_text
 from a2e_async._core.redact import full_url
 from a2e_async._core.schema.json_guard import guarded_json, short_repr
+from a2e_async._core.schema.media_input import (
+    ACCEPTED,
+    AsyncBinaryFile,
+    AsyncBodyPart,
+    BinaryFile,
+    FormFile,
+    OpenFile,
+    as_open_file,
+)
 from a2e_async._core.schema.validators import (
     TypePredicate,
     accepts_mapping,
@@ -34,8 +43,20 @@ from a2e_async._core.urls import InvalidUrl, split_url
 from a2e_async.errors import InvalidInput
 from a2e_async.models import MediaType, Output, WireName
 
-MediaInput = str | os.PathLike[str] | bytes | Output
-"""A URL, a local path, bytes, or the Output of another task."""
+MediaInput = (
+    str
+    | os.PathLike[str]
+    | bytes
+    | bytearray
+    | memoryview
+    | Output
+    | BinaryFile
+    | FormFile
+    | AsyncBinaryFile
+    | AsyncBodyPart
+    | AsyncIterable[bytes]
+)
+"""A URL, a path, bytes, an open binary file or async stream, or the Output of another task."""
 
 MAX_TEXT_CHARS: Final = 20_000
 """Longest text in characters; every kind of the service refuses longer ones."""
@@ -183,7 +204,9 @@ class TaskInput:
     def __attrs_post_init__(self) -> None:
         for f, value in self._inputs():
             if value is not None:
-                _check(f, value)
+                checked = _check(f, value)
+                if checked is not value:
+                    self._set_value(f, checked)
             elif f.required:
                 raise InvalidInput(f"{f.name} is required.", field=f.name)
         if self.key is not None and not self.key.strip():
@@ -204,6 +227,10 @@ class TaskInput:
                     yield f, index, item
             else:
                 yield f, None, value
+
+    def open_files(self) -> tuple[OpenFile, ...]:
+        """Return the file objects and streams among the media inputs."""
+        return tuple(value for _, _, value in self.media() if isinstance(value, OpenFile))
 
     def to_wire(self, urls: Mapping[tuple[str, int | None], str]) -> dict[str, Any]:
         """Return the JSON body; ``urls`` has the media URLs by field name and list index.
@@ -301,12 +328,25 @@ def build_input(cls: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> T
     if unknown:
         names = ", ".join(sorted(known))
         raise InvalidInput(
-            f"There is no input {short_repr(unknown[0])}. Known inputs: {names}.", field=unknown[0]
+            f"There is no input {short_repr(unknown[0])}.{_did_you_mean(unknown[0], known)} Known "
+            f"inputs: {names}.",
+            field=unknown[0],
         )
     if missing:
         raise InvalidInput(f"{' and '.join(missing)} must be given.", field=missing[0])
     made: TaskInput = cls(**kwargs)
     return made
+
+
+def _did_you_mean(unknown: str, known: Iterable[str]) -> str:
+    from difflib import get_close_matches  # rarely needed
+
+    names = sorted(known)
+    if (url := f"{unknown}_url") in names:
+        return f" Did you mean {url}?"
+    close = [name for name in names if len(unknown) > 2 and unknown.lower() in name.split("_")]
+    close = close or get_close_matches(unknown.lower(), names, n=1)
+    return f" Did you mean {' or '.join(close)}?" if close else ""
 
 
 def is_url(value: str) -> bool:
@@ -343,15 +383,17 @@ def format_number(value: float) -> str:
 # -- checks ------------------------------------------------------------------------------------
 
 
-def _check(f: InputField, value: Any) -> None:
+def _check(f: InputField, value: Any) -> Any:
+    """Return the checked value; open files are wrapped, to be read once. Raises `InvalidInput`."""
     if f.media is not None:
         items: Sequence[Any] = value if is_sequence(value) else (value,)
         if items is value and not f.allows_list:
             raise InvalidInput(f"{f.name} takes one file, not a list.", field=f.name)
         if items is not value and not f.allows_single:
             raise InvalidInput(f"{f.name} takes a list.", field=f.name)
-        for item in items:
-            check_media(f.name, item)
+        checked = [check_media(f.name, item) for item in items]
+        if any(isinstance(item, OpenFile) for item in checked):
+            value = checked if items is value else checked[0]
     elif not f.accepts(value):
         if is_integer(value) and f.accepts(0):
             raise InvalidInput(f"{f.name}: the number is too large.", field=f.name)
@@ -359,6 +401,7 @@ def _check(f: InputField, value: Any) -> None:
             f"{f.name} must be {describe_type(f.hint)}, got {short_repr(value)}.", field=f.name
         )
     _check_bounds(f, value)
+    return value
 
 
 def _check_bounds(f: InputField, value: Any) -> None:
@@ -387,34 +430,37 @@ def _check_bounds(f: InputField, value: Any) -> None:
             raise InvalidInput(f"{f.name} must not be blank.", field=f.name)
 
 
-def check_media(name: str, value: Any) -> None:
-    """Raise `InvalidInput` if ``value`` cannot be a media input; without reading any file."""
+def check_media(name: str, value: Any) -> Any:
+    """Return a media input, an open file as an `OpenFile`; without reading any file.
+
+    Raises `InvalidInput` if ``value`` cannot be a media input.
+    """
+    given = value  # not narrowed below
     if isinstance(value, Output):
-        return
+        return given
     if isinstance(value, bytes):
         if not value:
             raise InvalidInput(f"{name} is empty.", field=name)
-        return
-    if isinstance(value, str):
+    elif isinstance(value, str):
         if not value.strip():
             raise InvalidInput(f"{name} is blank.", field=name)
         if is_url(value):
             clean_url(value, name)
         elif _SCHEME.match(value) or value[:5].lower() == "data:":
             raise InvalidInput(
-                f"{name} takes an http(s) URL, a path, bytes or an Output; "
-                f"not {value.partition(':')[0][:20]}:….",
+                f"{name} takes {ACCEPTED}; the URL must begin with http:// or https://, not "
+                f"{value.partition(':')[0][:20]}:….",
                 field=name,
             )
         else:
             path_text(value, name)
-        return
-    if not isinstance(value, os.PathLike):
-        raise InvalidInput(
-            f"{name} must be a URL, a path as text, bytes or an Output, got {short_repr(value)}.",
-            field=name,
-        )
-    path_text(value, name)
+    elif isinstance(value, os.PathLike):
+        path_text(value, name)
+    elif (opened := as_open_file(name, value)) is not None:
+        return opened
+    else:
+        raise InvalidInput(f"{name} must be {ACCEPTED}, got {short_repr(value)}.", field=name)
+    return given
 
 
 MediaSource = tuple[MediaInput, tuple[MediaType, ...], str]

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 from attrs import define, evolve, field, frozen
 
 from a2e_async._core.clock import utc_now
+from a2e_async._core.files.open_file import release_files
 from a2e_async._core.journal.protocol import Entry, State
 from a2e_async._core.journal.recorder import recovery_from_entry
 from a2e_async._core.redact import stable_url
 from a2e_async._core.schema.inputs import TaskInput, is_url
+from a2e_async._core.schema.media_input import OpenFile
 from a2e_async._core.submission.fair_queue import QueuedStart
 from a2e_async._core.submission.paid_request import PaidRequest
 from a2e_async._core.submission.recovery_match import body_digests
@@ -62,6 +64,8 @@ class StartSpec:
     media: PreparedMedia
     digest: str
     services: "TaskServices"
+    open_files: tuple[OpenFile, ...] = ()
+    """The file objects and streams among the inputs, held until it has ended."""
     search_only: bool = False
     """Its task is searched for; it is never submitted."""
 
@@ -78,7 +82,7 @@ class StartSpec:
     def without_media(self) -> "StartSpec":
         """Return it without what may be large."""
         inputs = TaskInput(meta=self.inputs.meta, key=self.inputs.key)
-        return evolve(self, media={}, inputs=inputs)
+        return evolve(self, media={}, inputs=inputs, open_files=())
 
 
 @define(eq=False, kw_only=True, repr=False)
@@ -192,6 +196,7 @@ class StartAttempt(PaidRequest["Task[Any]"]):
 
     def drop_inputs(self) -> None:
         """Drop the media, which may be large: nothing will be sent any more."""
+        release_files(self.spec.open_files)
         self.spec = self.spec.without_media()
 
 

@@ -1,6 +1,5 @@
 """Uploads of local media inputs, and the outputs of tasks as inputs of others."""
 
-import os
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -9,10 +8,17 @@ from a2e_async._core.clock import utc_now
 from a2e_async._core.files.download import Downloader
 from a2e_async._core.files.local_file import MAX_UPLOAD_BYTES, LocalUpload, prepare_upload
 from a2e_async._core.files.media_types import filename_from_url, sniff_media_type
+from a2e_async._core.files.open_file import held_files
 from a2e_async._core.files.upload import Uploader
 from a2e_async._core.handle import NotCopyable
 from a2e_async._core.journal.protocol import UPLOAD
-from a2e_async._core.schema.inputs import MediaInput, MediaSource, clean_url, is_url
+from a2e_async._core.schema.inputs import (
+    MediaInput,
+    MediaSource,
+    check_media,
+    clean_url,
+    is_url,
+)
 from a2e_async._core.submission.budget import Budget, BudgetQueue, Reservation
 from a2e_async._core.submission.presign import PresignRequest
 from a2e_async._core.tasks.kind import split_ref
@@ -57,17 +63,23 @@ class FileTransfers(NotCopyable):
 
     async def urls(self, *sources: MediaSource) -> list[str]:
         """Return such URLs for several inputs; all are checked before the first upload."""
-        # An upload may be charged, so no file is uploaded if another input is wrong.
-        ready = [await self.resolve(*source) for source in sources]
-        return [
-            item if isinstance(item, str) else (await self.upload_inspected(item))[0]
-            for item in ready
+        inputs = [
+            (check_media(field, source), allowed, field) for source, allowed, field in sources
         ]
+        with held_files(source for source, _, _ in inputs):
+            # An upload may be charged, so no file is uploaded if another input is wrong.
+            ready = [await self.resolve(*source) for source in inputs]
+            return [
+                item if isinstance(item, str) else (await self.upload_inspected(item))[0]
+                for item in ready
+            ]
 
     async def resolve(
         self, source: MediaInput, allowed: tuple[MediaType, ...], field: str
     ) -> LocalUpload | str:
         """Return an input as a URL, or as an inspected local file. Uploads nothing.
+
+        The content of a stream is kept while its `OpenFile` is held.
 
         Raises `InvalidInput` for inputs that the service cannot use, and the errors of the
         request that renews the expired URL of an Output.
@@ -77,12 +89,6 @@ class FileTransfers(NotCopyable):
             return clean_url((await self.fresh_output(source)).url, field)
         if isinstance(source, str) and is_url(source):
             return clean_url(source, field)
-        return await self.inspect_upload(source, allowed, field)
-
-    async def inspect_upload(
-        self, source: str | os.PathLike[str] | bytes, allowed: tuple[MediaType, ...], field: str
-    ) -> LocalUpload:
-        """Check and hash a local file or bytes. Uploads nothing. Raises `InvalidInput`."""
         return await prepare_upload(
             source, allowed=allowed, field=field, max_bytes=MAX_UPLOAD_BYTES
         )

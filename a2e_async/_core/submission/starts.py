@@ -14,6 +14,7 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from a2e_async._core.base_errors import drop_frames
+from a2e_async._core.files.open_file import held_files, hold_files
 from a2e_async._core.journal.keys import key_conflict
 from a2e_async._core.journal.protocol import State
 from a2e_async._core.journal.recorder import recovery_from_entry
@@ -177,12 +178,15 @@ class StartRegistry(PaidRequests[StartAttempt, Task[Any]]):
         self._check_usable()
         own = new_mark()
         name, mark = outgoing_name(kind, inputs.name, own, mark_names=self._mark_names)
-        media = await self._prepare_media(inputs)
-        # Hashing large files takes a while: the client may have been closed since.
-        self._check_usable()
-        digest = input_digest(kind, inputs, media)
-        attempt = self._attempt_for_key(inputs.key, digest)
-        if attempt is None:
+        open_files = inputs.open_files()
+        with held_files(open_files):
+            media = await self._prepare_media(inputs)
+            # Hashing large files takes a while: the client may have been closed since.
+            self._check_usable()
+            digest = input_digest(kind, inputs, media)
+            attempt = self._attempt_for_key(inputs.key, digest)
+            if attempt is not None:
+                return attempt
             attempt = StartAttempt(
                 spec=StartSpec(
                     kind=kind,
@@ -190,6 +194,7 @@ class StartRegistry(PaidRequests[StartAttempt, Task[Any]]):
                     media=media,
                     digest=digest,
                     services=services or self._services,
+                    open_files=open_files,
                 ),
                 name=name,
                 mark=mark,
@@ -200,6 +205,7 @@ class StartRegistry(PaidRequests[StartAttempt, Task[Any]]):
             )
             if attempt.webhook_id is not None:
                 self._poller.wakeups.listen()
+            hold_files(open_files)  # the attempt releases them
         return attempt
 
     async def recover(

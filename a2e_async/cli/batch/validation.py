@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from attrs import define, field, frozen
 
+from a2e_async._core.paths import local_path
 from a2e_async._core.schema.inputs import (
     AcceptedMedia,
     check_media,
@@ -180,7 +181,7 @@ def _errors(row: JobLine, base: Path, keys: sqlite3.Connection) -> Generator[Lin
 def _resolve_path(name: str, value: Any, base: Path) -> Any:
     """Return a media input with its local path relative to ``base``. Raises `InvalidInput`."""
     check_media(name, value)
-    return value if is_url(value) else str(base / value)
+    return value if is_url(value) else str(base / local_path(value, name))
 
 
 @lru_cache(maxsize=256)
