@@ -69,6 +69,8 @@ def _explain_unknown_options(init: Callable[P, None]) -> Callable[P, None]:
             raise TypeError(f"A2E() has no option {name!r:.60}. {advice}")
         init(*args, **kwargs)
 
+    shown: Any = checked
+    shown.__kwdefaults__ = getattr(init, "__kwdefaults__", None)  # as hide_frames does
     return checked
 
 
