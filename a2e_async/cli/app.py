@@ -22,9 +22,8 @@ def _expand_home_in_paths(_app: App, _names: Sequence[str], given: ArgumentColle
     """Expand "~" in the values of all flags that are paths: no shell expands ``--out=~/x``."""
     for argument in given:
         if Path in (argument.hint, *get_args(argument.hint)):
-            argument.tokens[:] = [
-                token.evolve(value=expand_home(token.value)) for token in argument.tokens
-            ]
+            tokens: list[Any] = argument.tokens
+            tokens[:] = [token.evolve(value=expand_home(token.value)) for token in tokens]
 
 
 @frozen

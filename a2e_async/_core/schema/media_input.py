@@ -4,7 +4,7 @@ import inspect
 import io
 import os
 from collections.abc import Awaitable
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol, cast
 
 from attrs import define, field
 
@@ -114,7 +114,7 @@ def as_open_file(name: str, value: Any) -> OpenFile | None:
     if isinstance(value, OpenFile):
         return value
     if isinstance(value, bytearray | memoryview):
-        view: memoryview[Any] = memoryview(value)
+        view: memoryview[Any] = memoryview(cast("Any", value))
         if not view.nbytes:
             raise InvalidInput(f"{name} is empty.", field=name)
         return OpenFile(_BufferFile(view), "seekable", None)
