@@ -252,6 +252,10 @@ class A2E(Namespaces):
         """Wrap the source that downloads outputs (for a client that was just created)."""
         self._components.wrap_output_source(wrap_source)
 
+    def _observe_responses(self, observer: "ResponseObserver") -> None:
+        """Call ``observer`` with every response of the API (for a client that was just created)."""
+        self._components.session.observer = observer
+
     def _derive(self, **changes: Any) -> Self:
         """Return a client with some other options, which shares the components of this one."""
         twin = object.__new__(type(self))

@@ -140,6 +140,14 @@ _COMMANDS: Final[Mapping[str, _Command]] = {
         "doctor.command",
         "doctor",
     ),
+    "verify": _Command(
+        "Compare the service with what this package expects of it, and write a report. Free, "
+        "unless --spend is given.",
+        14,
+        "verify.command",
+        "verify",
+        "HELP",
+    ),
     "completion": _Command(
         "Print the script that completes commands, kinds and flags in a shell.",
         15,

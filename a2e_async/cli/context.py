@@ -16,6 +16,7 @@ from a2e_async.errors import ConfigurationError
 from a2e_async.events import Event, StartLost
 
 if TYPE_CHECKING:
+    from a2e_async._core.http.retry import RetryPolicy
     from a2e_async._core.journal.protocol import AccountEntries, Journal
     from a2e_async._core.submission.budget import Budget
     from a2e_async._core.tasks.task import Task
@@ -61,6 +62,7 @@ class CommandContext:
         *,
         resend: bool = False,
         budget: "Budget | None" = None,
+        retry: "RetryPolicy | None" = None,
     ) -> "AsyncGenerator[A2E]":
         """Yield the client that the common flags describe, and close it at the end.
 
@@ -78,6 +80,7 @@ class CommandContext:
             on_event=self._on_event,
             journal=journal,
             budget=budget,
+            retry=retry,
             on_unknown="resend_may_pay_twice" if resend else "raise",
             kinds=known_kinds().declared.values(),
         )

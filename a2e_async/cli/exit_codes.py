@@ -28,6 +28,7 @@ COINS: Final = 4
 UNKNOWN: Final = 5
 SERVICE: Final = 6
 PARTIAL: Final = 7
+DEVIATIONS: Final = 8
 TIMEOUT: Final = 124
 HUNG_UP: Final = 129
 INTERRUPTED: Final = 130
@@ -42,6 +43,7 @@ MEANINGS: Final[Mapping[int, str]] = {
     UNKNOWN: "a start was sent and got no response: it may have been charged",
     SERVICE: "the network, the service or this machine failed",
     PARTIAL: "a batch or resume ended, and not every job is done and saved",
+    DEVIATIONS: "the service deviates from what this package expects (a2e verify)",
     TIMEOUT: "the wait timed out; the task continues",
     HUNG_UP: "the terminal was closed (SIGHUP); started tasks continue",
     INTERRUPTED: "interrupted (Ctrl-C); started tasks continue",
