@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from a2e_async._core.http.envelope import ApiResponse
     from a2e_async._core.http.rate_limit import Priority
     from a2e_async._core.http.retry import RetryPolicy
+    from a2e_async._core.http.session import ResponseObserver
     from a2e_async._core.journal.protocol import Journal
     from a2e_async._core.submission.budget import Budget
     from a2e_async._core.tasks.kind import TaskKind

@@ -1,1 +1,1 @@
-"""``a2e verify``: compares the real service with what this package expects of it, free of charge."""
+"""``a2e verify``: compares the service with what this package expects of it."""

@@ -249,8 +249,23 @@ def _print_table(printer: Printer, report: "Report") -> None:
         count = sum(len(one.deviations) for one in mine)
         table.add_row(part, ", ".join(checked), str(count or ""))
     for run in report.paid_runs:
-        walk = ", ".join(f"{word} {seconds:g} s" for seconds, word in run.statuses)
-        table.add_row(run.kind, f"paid run: {run.outcome}{f' ({walk})' if walk else ''}", "")
+        table.add_row(run.kind, f"paid run: {_describe(run)}", "")
     printer.console(stderr=False).print(table)
     for one, deviation in report.deviations:
         printer.out(f"{one.name}: {deviation}")
+
+
+def _describe(run: "PaidRun") -> str:
+    """Return what was seen of a paid run, as one line."""
+    facts = [f"{word} after {seconds:g} s" for seconds, word in run.statuses]
+    if run.coins is not None:
+        facts.append(format_coins(run.coins))
+    if run.listed_after is not None:
+        facts.append(f"listed after {run.listed_after:g} s")
+    if run.name_echo:
+        facts.append(f"name {run.name_echo}")
+    if run.expires_hours is not None:
+        facts.append(f"URL expires in {run.expires_hours:g} h")
+    if run.result:
+        facts.append(f"HEAD {run.head}, range {run.ranges}, {run.media_type} {run.encoding}")
+    return ", ".join([run.outcome, *facts])

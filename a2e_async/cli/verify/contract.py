@@ -60,6 +60,11 @@ REFUSALS: Final[Mapping[str, Refusal]] = {
 """The failures that are tested, by case."""
 
 
+def data_of(body: Any) -> Any:
+    """Return the data of an envelope; the body itself if it has none."""
+    return body["data"] if is_mapping(body) and "data" in body and "_id" not in body else body
+
+
 def check_envelope(body: Any) -> Iterator[Deviation]:
     """Yield the deviations of a success's envelope. Some lists have none, which is documented."""
     if not is_mapping(body) or "_id" in body:
@@ -148,9 +153,7 @@ def _check_record(
         yield Deviation(what="missing field", where=f"{where}.{names}", found="completed")
 
 
-def check_items(
-    items: Iterable[Any], path: str, like: str | None = None
-) -> Iterator[Deviation]:
+def check_items(items: Iterable[Any], path: str, like: str | None = None) -> Iterator[Deviation]:
     """Yield the fields that the classes of the account's operations did not read.
 
     The contract gives them to the operation at ``path``, or to the one that it is ``like``.

@@ -9,6 +9,7 @@ from attrs import evolve
 
 from a2e_async._core.http.call import proxy_setting
 from a2e_async._core.tasks.parsing import read_id, read_raw_records
+from a2e_async.cli.verify.contract import data_of
 from a2e_async.cli.verify.report import PaidRun
 from a2e_async.cli.verify.samples import fewest_inputs, with_files
 from a2e_async.cli.verify.shapes import content_coding, media_type, status_word, url_format
@@ -101,8 +102,7 @@ def _name_echo(
     if kind.name_field is None or task.record is None:
         return ""
     starts = [raw for raw in responses if raw.path == kind.start.path]
-    data = starts[-1].json if starts else None
-    rows = read_raw_records(data.get("data") if isinstance(data, dict) else data)
+    rows = read_raw_records(data_of(starts[-1].json)) if starts else []
     name = rows[0].get(kind.name_field) if rows else None
     if not isinstance(name, str) or not name:
         return "absent"
@@ -124,8 +124,7 @@ async def _listed_after(
         except A2EError:
             continue
         listed = [raw for raw in verifier.background if raw.path == path]
-        data = listed[-1].json if listed else None
-        rows = read_raw_records(data.get("data") if isinstance(data, dict) else data)
+        rows = read_raw_records(data_of(listed[-1].json)) if listed else []
         if any(read_id(row) == id for row in rows):
             return round(loop.time() - started, 1)
     return None

@@ -124,12 +124,12 @@ class Report:
     requests: int = 0
     clock_skew: int | None = None
     """Seconds by which the clock of this machine is ahead of the service's."""
-    headers: Mapping[str, str] = {}
+    headers: Mapping[str, str] = field(factory=dict[str, str])
     """Formats of the headers that matter to a client, by name, in any response."""
     parts: tuple[str, ...] = ()
     """The parts that are finished."""
     observations: tuple[Observation, ...] = ()
-    paid_runs: tuple[PaidRun, ...] = field(default=())
+    paid_runs: tuple[PaidRun, ...] = ()
 
     @property
     def deviations(self) -> Sequence[tuple[Observation, Deviation]]:

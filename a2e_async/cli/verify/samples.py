@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args, get_origin
 
 from a2e_async._core.schema.inputs import AcceptedMedia, InputField, ItemCount, Range
+from a2e_async._core.typeguards import is_list, is_mapping
 
 if TYPE_CHECKING:
     from a2e_async._core.tasks.kind import TaskKind
@@ -60,12 +61,10 @@ def with_files(value: Any) -> Any:
     """Return inputs with a local file in place of each sample's URL."""
     if isinstance(value, str) and value in _FILES:
         return Path(str(resources.files("a2e_async.sandbox.media").joinpath(_FILES[value])))
-    if isinstance(value, list):
-        items: list[Any] = value
-        return [with_files(item) for item in items]
-    if isinstance(value, dict):
-        named: dict[str, Any] = value
-        return {name: with_files(item) for name, item in named.items()}
+    if is_list(value):
+        return [with_files(item) for item in value]
+    if is_mapping(value):
+        return {name: with_files(item) for name, item in value.items()}
     return value
 
 
@@ -92,7 +91,13 @@ def value_of(f: InputField) -> Any:
     elif not fitting:
         bounds = f.find_metadata(Range)
         number = 1 if bounds is None else int(bounds.low)
-        by_type = {str: "a lake", bool: True, int: number, float: number, Mapping: {}}
+        by_type: dict[Any, Any] = {
+            str: "a lake",
+            bool: True,
+            int: number,
+            float: number,
+            Mapping: {},
+        }
         fitting = [value for cls, value in by_type.items() if cls in parts(f.hint)]
     if "Sequence" not in str(f.hint):
         return fitting[0]

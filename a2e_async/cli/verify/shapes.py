@@ -17,7 +17,7 @@ from functools import reduce
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from attrs import frozen
+from attrs import field, frozen
 
 from a2e_async._core.redact import redact
 from a2e_async._core.typeguards import is_list, is_mapping
@@ -40,7 +40,9 @@ _ID_LIKE: Final = re.compile(r"[0-9a-fA-F]{12,}|[0-9]{5,}")
 _OBJECT_ID: Final = re.compile(r"[0-9a-f]{24}")
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _NUMBER: Final = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,20})?")
-_SUFFIX: Final = re.compile(r"\.(mp4|mov|webm|mp3|wav|m4a|png|jpe?g|webp|gif|json|zip)", re.I)
+_SUFFIX: Final = re.compile(
+    r"\.(mp4|mov|webm|mp3|wav|m4a|png|jpe?g|webp|gif|json|zip)", re.IGNORECASE
+)
 _MEDIA_TYPES: Final = frozenset(
     {
         *("application/json", "application/xml", "application/octet-stream", "text/html"),
@@ -74,7 +76,7 @@ class Shape:
     """Formats of its texts."""
     words: tuple[str, ...] = ()
     """Words of a status field."""
-    fields: "Mapping[str, Shape]" = {}
+    fields: "Mapping[str, Shape]" = field(factory=dict[str, "Shape"])
     """The shapes of an object's fields."""
     optional: tuple[str, ...] = ()
     """Fields that some of the objects lack."""
@@ -118,9 +120,9 @@ class Shape:
 
 
 def shape_of(
-    value: Any, status_fields: frozenset[str] = STATUS_FIELDS, *, field: str = "", depth: int = 0
+    value: Any, status_fields: frozenset[str] = STATUS_FIELDS, *, name: str = "", depth: int = 0
 ) -> Shape:
-    """Return the shape of a JSON value; ``field`` is the name of the field that holds it."""
+    """Return the shape of a JSON value; ``name`` is the name of the field that holds it."""
     if value is None:
         return Shape(types=("null",))
     if isinstance(value, bool):
@@ -130,13 +132,13 @@ def shape_of(
     if isinstance(value, float):
         return Shape(types=("number",))
     if isinstance(value, str):
-        word = status_word(value) if field in status_fields else None
+        word = status_word(value) if name in status_fields else None
         if word is not None:
             return Shape(types=("text",), formats=("word",), words=(word,))
         return Shape(types=("text",), formats=(text_format(value),))
     if is_list(value):
         items = [
-            shape_of(item, status_fields, field=field, depth=depth + 1)
+            shape_of(item, status_fields, name=name, depth=depth + 1)
             for item in value[:MAX_ROWS]
             if depth < _MAX_DEPTH
         ]
@@ -145,9 +147,9 @@ def shape_of(
         return Shape(types=("object",))
     fields: dict[str, Shape] = {}
     names_are_values = len(value) > _MAX_FIELDS
-    for name, part in value.items() if depth < _MAX_DEPTH else ():
-        shown = _ANY if names_are_values else field_name(name)
-        shape = shape_of(part, status_fields, field=shown, depth=depth + 1)
+    for key, part in value.items() if depth < _MAX_DEPTH else ():
+        shown = _ANY if names_are_values else field_name(key)
+        shape = shape_of(part, status_fields, name=shown, depth=depth + 1)
         fields[shown] = merged((fields[shown], shape)) if shown in fields else shape
     return Shape(types=("object",), fields=dict(sorted(fields.items())))
 

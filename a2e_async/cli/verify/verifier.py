@@ -209,7 +209,8 @@ class Verifier:
         detail = "/api/v1/userImage2Video"
         unknown = a2e.image_to_video.get
         await self._refused("unknown id", f"GET {detail}/{{id}}", lambda: unknown(UNKNOWN_ID))
-        quote, body = "/api/v1/generation/quote", {"endpoint": UNKNOWN_PATH, "requestBody": {}}
+        quote = "/api/v1/generation/quote"
+        body: dict[str, Any] = {"endpoint": UNKNOWN_PATH, "requestBody": {}}
         await self._refused(
             "bad quote",
             f"POST {quote}",
@@ -380,7 +381,7 @@ class Verifier:
     ) -> tuple[Any, list[Mapping[str, Any]]]:
         """Send a request for records; return the data and the records of its response."""
         raw, _, error = await self._send(request)
-        data = _data_of(raw.json) if raw is not None else None
+        data = contract.data_of(raw.json) if raw is not None else None
         rows = read_raw_records(data) if error is None or raw is None or raw.status == 200 else []
         notes: list[str] = []
         found: list[Deviation] = []
@@ -468,7 +469,7 @@ class Verifier:
                 if (raw.path.startswith(form) if "{id}" in at.path else raw.path == form)
             ]
             for raw in raws[-1:]:
-                rows = read_raw_records(_data_of(raw.json))
+                rows = read_raw_records(contract.data_of(raw.json))
                 found = list(contract.check_records(kind, rows, "data"))
                 self._add(
                     name, kind.name, f"{at.method} {at.path}", raw, None, found,
@@ -489,11 +490,6 @@ def _get(a2e: A2E, path: str) -> Callable[[], Awaitable[Any]]:
 
 def _page_size(kind: "TaskKind[..., Any]") -> int:
     return min(PAGE_SIZE, kind.max_page_size)
-
-
-def _data_of(body: Any) -> Any:
-    """Return the data of an envelope; the body itself if it has none."""
-    return body["data"] if is_mapping(body) and "data" in body and "_id" not in body else body
 
 
 def _failures(raw: RawResponse | None, error: A2EError | None) -> Iterable[Deviation]:
