@@ -162,6 +162,7 @@ def read_report(text: str, path: str) -> Report:
     """Return the report in a text. Raises `InvalidInput`, which names ``path``."""
     try:
         value = json.loads(text)
+        value["format"]  # required: all other fields have defaults
         report: Report = _converter().structure(value, Report)
     except (TypeError, ValueError, AttributeError, LookupError, RecursionError) as error:
         raise InvalidInput(
