@@ -392,6 +392,9 @@ class A2E(Namespaces):
             input_and_file_digests=lambda job: context.starter.input_and_file_digests(
                 job.kind, job.input
             ),
+            changed_inputs=lambda job, entry: context.starter.changed_inputs(
+                job.kind, job.input, entry
+            ),
             fetch_price=lambda path, body: request_quote(context, path, body),
             attach_entry=lambda job, entry: context.starter.attach(job.kind, entry),
             recorder=self._components.recorder,

@@ -52,6 +52,8 @@ class CommandContext:
     """The command that searches for a start without a response, if this one has a journal."""
     host: str = ""
     """The service's host, once there is a client."""
+    waiting: bool = False
+    """Whether a task is waited for, so that polls are repeated until it has ended."""
     other_accounts: "Sequence[AccountEntries]" = ()
     """Other accounts that have entries in the journal."""
 
@@ -69,6 +71,7 @@ class CommandContext:
         ``resend`` lets it submit a start again once its absence is proved.
         """
         from a2e_async._core.journal.recorder import other_accounts, other_accounts_message
+        from a2e_async.cli.outage_notices import report_failures
         from a2e_async.client import A2E
 
         account = self.account()
@@ -86,11 +89,12 @@ class CommandContext:
         )
         try:
             async with a2e:
-                if journal is not None:
-                    self.other_accounts = await other_accounts(journal, account.label)
-                if self.other_accounts:
-                    self.printer.note(f"{other_accounts_message(self.other_accounts)}.")
-                yield a2e
+                with report_failures(self, a2e):
+                    if journal is not None:
+                        self.other_accounts = await other_accounts(journal, account.label)
+                    if self.other_accounts:
+                        self.printer.note(f"{other_accounts_message(self.other_accounts)}.")
+                    yield a2e
         finally:
             # Closing waits for starts in flight. Nothing awaits their tasks, so they are kept here.
             for task in a2e.unclaimed():

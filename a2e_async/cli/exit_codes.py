@@ -51,6 +51,12 @@ MEANINGS: Final[Mapping[int, str]] = {
 }
 """The meaning of each exit code, as the help and the docs print it."""
 
+LINE: Final = (
+    "Exit codes: 0 success, 1 task failed, 2 usage, 3 API key, 4 coins, 5 start unknown, "
+    "6 network or machine, 7 partly done, 124 timeout, 129, 130, 143 interrupted; see docs/cli.md."
+)
+"""All exit codes in one line, for the end of each help."""
+
 # The first matching class decides, so subclasses come before their bases.
 _CODES: Final[tuple[tuple[type[BaseException], int], ...]] = (
     (StartOutcomeUnknown, UNKNOWN),
@@ -73,9 +79,3 @@ _CODES: Final[tuple[tuple[type[BaseException], int], ...]] = (
 def code_for(error: BaseException) -> int:
     """Return the exit code for an error; errors that are not listed count as `SERVICE`."""
     return next((code for kind, code in _CODES if isinstance(error, kind)), SERVICE)
-
-
-def epilogue() -> str:
-    """Return the list of exit codes for the end of the help."""
-    lines = [f"{code:>3}  {meaning}" for code, meaning in MEANINGS.items()]
-    return "\n".join(["Exit codes:", *lines])
