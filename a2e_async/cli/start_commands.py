@@ -102,7 +102,7 @@ def start_command_apps(tokens: Sequence[str]) -> Iterator[App]:
 
     Importing all kinds is slow, so only the called kind's flags are generated; the others are
     commands by name only. Without a kind, as in ``a2e start --help``, all kinds are imported for
-    their summaries.
+    their summaries. If all three are named, as for the docs, all of their flags are generated.
     """
     works: dict[str, Callable[..., int]] = {"start": start, "run": run, "quote": quote}
     kinds = kind_names()
@@ -116,7 +116,7 @@ def start_command_apps(tokens: Sequence[str]) -> Iterator[App]:
             sort_key=3 + index,
         )
         own = _OWN_PARAMETERS[verb]
-        for name in kinds if verb == called_verb else ():
+        for name in kinds if verb == called_verb or works.keys() <= {*tokens} else ():
             if called_kind in (None, name):
                 kind = kind_named(name)
                 command = as_command(kind, work, own)

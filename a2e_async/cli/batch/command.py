@@ -98,7 +98,7 @@ class BatchOptions:
 
 def batch(
     file: Annotated[
-        str,
+        Path,
         Parameter(help="File of jobs: JSONL, JSON, CSV (also with ; or tab) or .xlsx; - is stdin."),
     ],
     /,
@@ -166,7 +166,7 @@ def batch(
 ) -> int:
     """Run the jobs of a file, each paid once, and save their results."""
     options = BatchOptions(
-        file=file,
+        file=str(file),
         out=out,
         journal=journal,
         name=name,
@@ -179,7 +179,7 @@ def batch(
         sep=sep,
     )
     # Before the event loop runs: reading a pipe may take long, and Ctrl-C ends it.
-    with open_job_file(file, sep) as jobs:
+    with open_job_file(str(file), sep) as jobs:
         return run_command(flags, lambda context: _batch(context, options, jobs, dry_run=dry_run))
 
 
