@@ -16,6 +16,10 @@ EXAMPLES: Final[Mapping[str, str]] = {
     "start": "a2e start dubbing --source-url talk.wav --target-lang es",
     "run": "a2e run dubbing --source-url talk.wav --target-lang es --out talk-es.mp3",
     "quote": "a2e quote dubbing --source-url talk.wav --target-lang es",
+    "speak-video": 'a2e speak-video "Good morning." --avatar "$avatar" --voice "$voice" '
+    "--out morning.mp4",
+    "dub-video": "a2e dub-video clip.mp4 --target-lang es --out clip-es.mp4 --journal jobs.db "
+    "--key clip-es",
     "batch": "a2e batch jobs.jsonl --out out/ --journal jobs.db --report report.jsonl",
     "journal list": "a2e journal list jobs.db --all",
     "journal show": "a2e journal show jobs.db talk-es",
