@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from a2e_async._core.http.rate_limit import Priority
     from a2e_async._core.http.retry import RetryPolicy
     from a2e_async._core.submission.budget import Budget
+    from a2e_async._core.submission.follower import Follower
     from a2e_async._core.tasks.task import Task
     from a2e_async.client import A2E
     from a2e_async.errors import A2EError
@@ -32,6 +33,7 @@ __all__ = [
     "BlockingTask",
     "Budget",
     "Failure",
+    "Follower",
     "Job",
     "Outcome",
     "Output",
@@ -76,6 +78,8 @@ def __getattr__(name: str) -> Any:
             import a2e_async._core.batch.batch as module
         case "Budget":
             import a2e_async._core.submission.budget as module
+        case "Follower":
+            import a2e_async._core.submission.follower as module
         case "Job":
             import a2e_async.kinds.jobs as module
         case "Task":

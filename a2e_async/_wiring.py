@@ -20,9 +20,11 @@ from a2e_async._core.http.retry import RetryPolicy
 from a2e_async._core.http.session import ApiSession
 from a2e_async._core.version import __version__
 from a2e_async._options import ClientOptions
-from a2e_async.errors import ClientClosed
+from a2e_async.errors import ClientClosed, ConfigurationError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from a2e_async._core.event_emitter import EventEmitter
     from a2e_async._core.files.download import Downloader, FileSession
     from a2e_async._core.files.upload import Uploader
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from a2e_async._core.submission.budget import Budget, BudgetQueue
     from a2e_async._core.submission.calls import ChargedCalls
     from a2e_async._core.submission.file_transfers import FileTransfers
+    from a2e_async._core.submission.follower import Follower, TaskCallback
     from a2e_async._core.submission.starts import StartRegistry
     from a2e_async._core.tasks.kind import TaskKind
     from a2e_async._core.tasks.kind_registry import KindRegistry
@@ -91,6 +94,7 @@ class ClientComponents:
         self.emitter = _make_emitter(self._emit)
         self._proxy = options.proxy
         self._unclaimed: dict[str, Task[Any]] = {}
+        self._follower: Follower | None = None
         self._wrap_source: Callable[[OutputSource], OutputSource] | None = None
         self._rate_limiter = _make_rate_limiter(options, self._emit or _ignore_event)
         self.session = ApiSession(
@@ -297,6 +301,38 @@ class ClientComponents:
         """Wrap the source that downloads all outputs, before the first of them is created."""
         self._wrap_source = wrap
 
+    def follow_all(
+        self,
+        *,
+        download_to: "Path | None",
+        on_end: "TaskCallback | None",
+        on_update: "TaskCallback | None",
+    ) -> "Follower":
+        """Return the one follower of this client, which begins now."""
+        from a2e_async._core.submission.follower import Follower
+        from a2e_async._core.submission.resume import iter_unfinished
+
+        if (recorder := self.recorder) is None:
+            raise no_journal_error("follow_all()")
+        self.check_open()
+        self.loop_affinity.check()
+        if self._follower is not None and not self._follower.closed:
+            raise ConfigurationError(
+                "This client follows all its tasks already: call follow_all() once per client, or "
+                "close the first follower."
+            )
+        registry = self.start_registry
+        follower = self._follower = Follower(
+            partial(iter_unfinished, recorder, registry, self.charged_calls, self.kinds.find),
+            recorder.find_entry,
+            download_to=download_to,
+            on_end=on_end,
+            on_update=on_update,
+        )
+        registry.on_task = follower.add
+        follower.open()
+        return follower
+
     # -- state -----------------------------------------------------------------------------
 
     @property
@@ -353,6 +389,9 @@ class ClientComponents:
         for queue in self._created("budget_queue"):
             queue.close()  # also for uploads, which may wait for it without a start
         try:
+            if self._follower is not None:
+                with CancelScope(shield=True):
+                    await self._follower.aclose()
             # Shielded from cancellation around the caller: the response of a paid call must be
             # recorded.
             if paid_calls := self._created("start_registry", "charged_calls"):
@@ -412,6 +451,13 @@ class _ClientTaskServices:
     async def record_delivered(self, task: "Task[Any]") -> None:
         if (recorder := self._components.recorder) is not None:
             await recorder.record_acknowledged(task)
+
+
+def no_journal_error(what: str) -> ConfigurationError:
+    """Return the error for a method that needs a journal, on a client without one."""
+    return ConfigurationError(
+        f"{what} needs a journal: create the client with A2E(journal='jobs.db')."
+    )
 
 
 def _make_recorder(options: ClientOptions) -> "JournalRecorder | None":

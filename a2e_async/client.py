@@ -12,16 +12,16 @@ from attrs import evolve
 from a2e_async._core.base_errors import hide_frames
 from a2e_async._core.config import resolve_account
 from a2e_async._namespaces import Namespaces
-from a2e_async.errors import ConfigurationError, InvalidInput
+from a2e_async.errors import InvalidInput
 
 if TYPE_CHECKING:
     from a2e_async._core.batch.batch import Outcome
     from a2e_async._core.http.envelope import ApiResponse
     from a2e_async._core.http.rate_limit import Priority
     from a2e_async._core.http.retry import RetryPolicy
-    from a2e_async._core.http.session import ResponseObserver
     from a2e_async._core.journal.protocol import Journal
     from a2e_async._core.submission.budget import Budget
+    from a2e_async._core.submission.follower import Follower, TaskCallback
     from a2e_async._core.tasks.kind import TaskKind
     from a2e_async._core.tasks.task import Task
     from a2e_async._core.webhooks.receiver import Webhooks
@@ -253,10 +253,6 @@ class A2E(Namespaces):
         """Wrap the source that downloads outputs (for a client that was just created)."""
         self._components.wrap_output_source(wrap_source)
 
-    def _observe_responses(self, observer: "ResponseObserver") -> None:
-        """Call ``observer`` with every response of the API (for a client that was just created)."""
-        self._components.session.observer = observer
-
     def _derive(self, **changes: Any) -> Self:
         """Return a client with some other options, which shares the components of this one."""
         twin = object.__new__(type(self))
@@ -392,9 +388,6 @@ class A2E(Namespaces):
             input_and_file_digests=lambda job: context.starter.input_and_file_digests(
                 job.kind, job.input
             ),
-            changed_inputs=lambda job, entry: context.starter.changed_inputs(
-                job.kind, job.input, entry
-            ),
             fetch_price=lambda path, body: request_quote(context, path, body),
             attach_entry=lambda job, entry: context.starter.attach(job.kind, entry),
             recorder=self._components.recorder,
@@ -428,12 +421,11 @@ class A2E(Namespaces):
         of the start. Raises `JournalError`, and `ConfigurationError` without a journal.
         """
         from a2e_async._core.submission.resume import iter_unfinished
+        from a2e_async._wiring import no_journal_error
 
         recorder = self._components.recorder
         if recorder is None:
-            raise ConfigurationError(
-                "unfinished() needs a journal: create the client with A2E(journal='jobs.db')."
-            )
+            raise no_journal_error("unfinished()")
         self._components.check_open()
         found = iter_unfinished(
             recorder,
@@ -445,6 +437,45 @@ class A2E(Namespaces):
         async with aclosing(found) as tasks:
             async for task in tasks:
                 yield task
+
+    def follow_all(
+        self,
+        *,
+        download_to: str | os.PathLike[str] | None = None,
+        on_end: "TaskCallback | None" = None,
+        on_update: "TaskCallback | None" = None,
+    ) -> "Follower":
+        """Finish every task of the journal from now on; return the follower that does it.
+
+        For programs that run on, such as web apps, bots and workers. Followed are the unfinished
+        tasks of earlier runs, each task that this client starts, and every two minutes those that
+        another process left behind. When a task has ended, its outputs are saved into
+        ``download_to`` (if it is given). Then ``await on_end(task)`` is called, also if the task
+        failed at the service: see ``task.status`` and ``task.record``. Without ``download_to`` the
+        task is acknowledged as soon as ``on_end`` has returned. What fails (the network, a full
+        disk, ``on_end`` itself) is logged and tried again after 1 s, 2 s and so on, at most 5 min.
+        If the process dies before ``on_end`` returns, the next one calls it again, unless the
+        files were saved or the task had failed. ``await on_update(task)`` is called for each
+        change of a running task; its exceptions are only logged.
+
+        Starts whose response was lost are searched for at once, then with pauses that grow to an
+        hour. Closing the client ends it: what is being saved or handed over may finish for 10 s,
+        everything else is continued by the next process. Call it on the client's event loop, once.
+
+        Raises `InvalidInput`, and `ConfigurationError` without a journal.
+        """
+        from a2e_async._core.paths import local_path
+
+        if download_to is None and on_end is None:
+            raise InvalidInput(
+                "follow_all() needs download_to, on_end, or both: without them the results would "
+                "be acknowledged and lost."
+            )
+        return self._components.follow_all(
+            download_to=None if download_to is None else local_path(download_to, "download_to"),
+            on_end=on_end,
+            on_update=on_update,
+        )
 
     def unclaimed(self) -> "tuple[Task[Any], ...]":
         """Return paid tasks that no caller holds.

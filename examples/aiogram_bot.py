@@ -10,6 +10,8 @@ into it. An edit can be repeated safely, so the result appears exactly once, eve
 import asyncio
 import logging
 import os
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from aiogram import Bot, Dispatcher, F
@@ -26,99 +28,66 @@ dispatcher = Dispatcher()
 log = logging.getLogger("bot")
 
 
-class Deliveries:
-    """Puts each result into the message that was sent for its command."""
+async def show(bot: Bot, task: Task[Any]) -> None:
+    """Show the progress in the message that was sent for the command."""
+    progress = task.record.progress if task.record else None
+    text = "Dubbing…" if progress is None else f"Dubbing {progress:.0%}…"
+    with suppress(TelegramAPIError):  # unchanged text, or Telegram is busy
+        await bot.edit_message_text(text, **address(task))
 
-    def __init__(self, a2e: A2E, bot: Bot) -> None:
-        self.a2e = a2e
-        self._bot = bot
-        self._running: set[asyncio.Task[None]] = set()
 
-    async def resume(self) -> None:
-        async for task in self.a2e.unfinished():  # tasks that an earlier process started
-            self.begin(task)
-
-    def begin(self, task: Task[Any]) -> None:
-        running = asyncio.create_task(self._deliver(task, **task.meta or {}))
-        self._running.add(running)
-        running.add_done_callback(self._running.discard)
-
-    async def stop(self) -> None:
-        for running in self._running:
-            running.cancel()  # the next process continues
-        await asyncio.gather(*self._running, return_exceptions=True)
-
-    async def _deliver(self, task: Task[Any], chat: int, message: int) -> None:
+async def deliver(bot: Bot, task: Task[Any]) -> None:
+    """Put the result into that message. What this raises makes the client call it again."""
+    try:
+        if task.record is None or task.status is Status.FAILED:
+            await bot.edit_message_text("That did not work, sorry.", **address(task))
+            return
+        output = task.record.output
         try:
-            async for record in task.updates():
-                if not record.done:
-                    share = "" if record.progress is None else f" {record.progress:.0%}"
-                    await self._say(f"Dubbing{share}…", chat, message)
-            if task.status is Status.FAILED:
-                await self._say("That did not work, sorry.", chat, message)
-            else:
-                record = await task
-                sound = await record.output.read(max_bytes=LARGEST)
-                audio = InputMediaAudio(media=BufferedInputFile(sound, "dubbed.mp3"))
-                await self._send(audio, chat, message)
-                await task.ack()  # delivered, although not saved as a file
-        except A2EError as error:
-            log.warning("%s", error)
+            sound = await output.read(max_bytes=LARGEST)
+        except errors.TransferError:
+            await bot.edit_message_text(f"Too large for Telegram: {output.url}", **address(task))
+        else:
+            audio = InputMediaAudio(media=BufferedInputFile(sound, "dubbed.mp3"))
+            await bot.edit_message_media(audio, **address(task))
+    except (TelegramBadRequest, TelegramForbiddenError) as error:
+        log.warning("cannot be delivered: %s", error)  # the message was deleted
 
-    async def _say(self, text: str, chat: int, message: int) -> None:
-        try:
-            await self._bot.edit_message_text(text, chat_id=chat, message_id=message)
-        except TelegramAPIError as error:  # unchanged text, or Telegram is busy
-            log.info("%s", error)
 
-    async def _send(self, audio: InputMediaAudio, chat: int, message: int) -> None:
-        while True:
-            try:
-                await self._bot.edit_message_media(audio, chat_id=chat, message_id=message)
-            except (TelegramBadRequest, TelegramForbiddenError) as error:
-                return log.warning("cannot be delivered: %s", error)  # the message was deleted
-            except TelegramAPIError as error:  # flood control, or the network
-                await asyncio.sleep(getattr(error, "retry_after", 5))
-            else:
-                return None
+def address(task: Task[Any]) -> dict[str, Any]:
+    meta = task.meta or {}
+    return {"chat_id": meta["chat"], "message_id": meta["message"]}
 
 
 @dispatcher.message(Command("dub"), F.voice.as_("voice"))
-async def dub(
-    message: Message, command: CommandObject, voice: Voice, bot: Bot, deliveries: Deliveries
-) -> None:
-    journal, key = deliveries.a2e.journal, f"{message.chat.id}:{message.message_id}"
+async def dub(message: Message, command: CommandObject, voice: Voice, bot: Bot, a2e: A2E) -> None:
+    journal, key = a2e.journal, f"{message.chat.id}:{message.message_id}"
     known = await journal.get(key) if journal else None
     if known and known.sent_at:
         return  # Telegram repeats updates that a killed process has not confirmed
     status = await message.reply("Listening…")
     try:
         sound = await bot.download(voice)
-        task = await deliveries.a2e.dubbing.start(
+        await a2e.dubbing.start(
             source_url=sound.read() if sound else b"",
             target_lang=command.args or "en",
             key=key,
             meta={"chat": message.chat.id, "message": status.message_id},
         )
     except errors.StartOutcomeUnknown as error:
-        log.warning("%s", error)  # resume() searches for it again
+        log.warning("%s", error)  # the client searches for it again
         await status.edit_text("The service did not respond. The result may arrive later.")
     except (A2EError, TelegramAPIError) as error:
         log.warning("%s", error)
         await status.edit_text("That did not work, sorry. The task was not started.")
-    else:
-        deliveries.begin(task)
 
 
 async def main() -> None:
     server = TelegramAPIServer.from_base(url) if (url := os.environ.get("BOT_API")) else PRODUCTION
     bot = Bot(os.environ["BOT_TOKEN"], session=AiohttpSession(api=server))
     async with A2E(journal="bot.db") as a2e:
-        deliveries = Deliveries(a2e, bot)
-        resuming = asyncio.create_task(deliveries.resume())
-        await dispatcher.start_polling(bot, deliveries=deliveries, close_bot_session=False)
-        resuming.cancel()
-        await deliveries.stop()
+        a2e.follow_all(on_end=partial(deliver, bot), on_update=partial(show, bot))
+        await dispatcher.start_polling(bot, a2e=a2e, close_bot_session=False)
     await bot.session.close()
 
 

@@ -9,46 +9,21 @@ import asyncio
 import logging
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
 
 from aiohttp import web
 
-from a2e_async import A2E, A2EError, Task, errors
+from a2e_async import A2E, A2EError, errors
 from a2e_async.journal import Entry
 
 CLIENT = web.AppKey("client", A2E)
-SAVING: web.AppKey[dict[str, asyncio.Task[None]]] = web.AppKey("saving")
 
 
 async def client(app: web.Application) -> AsyncIterator[None]:
     """One client for the app. The code before and after `yield` may run in different tasks."""
-    app[CLIENT], app[SAVING] = A2E(journal="jobs.db"), {}
-    resuming = asyncio.create_task(resume(app))
+    app[CLIENT] = A2E(journal="jobs.db")
+    app[CLIENT].follow_all(download_to="results")  # also what an earlier process started
     yield
-    await app[CLIENT].aclose()  # ends all waits; tasks continue at the service
-    await asyncio.gather(resuming, *app[SAVING].values(), return_exceptions=True)
-
-
-async def resume(app: web.Application) -> None:
-    async for task in app[CLIENT].unfinished():  # tasks that an earlier process started
-        follow(app, task)
-
-
-def follow(app: web.Application, task: Task[Any]) -> None:
-    """Save the result when it is ready, whether or not it is requested."""
-    saving, key = app[SAVING], task.key or task.ref
-    if key not in saving:
-        saving[key] = asyncio.create_task(save(task))
-        saving[key].add_done_callback(lambda _: saving.pop(key))
-
-
-async def save(task: Task[Any]) -> None:
-    try:
-        await task.download("results")
-    except errors.ClientClosed:
-        pass  # the next process continues
-    except A2EError as error:
-        logging.getLogger(__name__).warning("%s", error)
+    await app[CLIENT].aclose()  # tasks continue at the service
 
 
 async def start(request: web.Request) -> web.Response:
@@ -58,8 +33,7 @@ async def start(request: web.Request) -> web.Response:
     if not key or not isinstance(file, web.FileField) or not isinstance(language, str):
         raise web.HTTPBadRequest(text="Required: file, target_lang, header Idempotency-Key.")
     data = await asyncio.to_thread(file.file.read)
-    task = await request.app[CLIENT].dubbing.start(source_url=data, target_lang=language, key=key)
-    follow(request.app, task)
+    await request.app[CLIENT].dubbing.start(source_url=data, target_lang=language, key=key)
     return web.json_response({"id": key}, status=202)
 
 

@@ -31,53 +31,43 @@ class Bot(discord.Client):
         super().__init__(intents=discord.Intents.none())
         self.tree = app_commands.CommandTree(self)
         self.a2e = A2E(journal="bot.db")
-        self._running: set[asyncio.Task[None]] = set()
 
     async def setup_hook(self) -> None:
         await self.tree.sync()
-        self._keep(self._resume())
+        self.a2e.follow_all(on_end=self.deliver, on_update=self.show)
 
     async def close(self) -> None:  # may be called in another task than setup_hook
-        for running in self._running:
-            running.cancel()  # the next process continues
-        await asyncio.gather(*self._running, return_exceptions=True)
         await self.a2e.aclose()
         await super().close()
 
-    def begin(self, task: Task[Any]) -> None:
-        self._keep(self._deliver(task, **task.meta or {}))
-
-    def _keep(self, work: Any) -> None:
-        running = asyncio.create_task(work)
-        self._running.add(running)
-        running.add_done_callback(self._running.discard)
-
-    async def _resume(self) -> None:
-        async for task in self.a2e.unfinished():  # tasks that an earlier process started
-            self.begin(task)
-
-    async def _deliver(self, task: Task[Any], channel: int, message: int) -> None:
+    def message(self, task: Task[Any]) -> discord.PartialMessage:
         # An interaction's token expires after 15 minutes; the bot can always edit its own message.
-        place = self.get_partial_messageable(channel).get_partial_message(message)
+        meta = task.meta or {}
+        return self.get_partial_messageable(meta["channel"]).get_partial_message(meta["message"])
+
+    async def show(self, task: Task[Any]) -> None:
+        progress = task.record.progress if task.record else None
+        with suppress(discord.HTTPException):
+            text = "Dubbing…" if progress is None else f"Dubbing {progress:.0%}…"
+            await self.message(task).edit(content=text)
+
+    async def deliver(self, task: Task[Any]) -> None:
+        """Put the result into the message. What this raises makes the client call it again."""
+        message = self.message(task)
         try:
-            async for record in task.updates():
-                if not record.done:
-                    share = "" if record.progress is None else f" {record.progress:.0%}"
-                    with suppress(discord.HTTPException):
-                        await place.edit(content=f"Dubbing{share}…")
-            if task.status is Status.FAILED:
-                await place.edit(content="That did not work, sorry.")
+            if task.record is None or task.status is Status.FAILED:
+                await message.edit(content="That did not work, sorry.")
+                return
+            output = task.record.output
+            try:
+                sound = await output.read(max_bytes=LARGEST)
+            except errors.TransferError:
+                await message.edit(content=f"Too large for Discord: {output.url}")
             else:
-                record = await task
-                sound = await record.output.read(max_bytes=LARGEST)
                 file = discord.File(io.BytesIO(sound), "dubbed.mp3")
-                await place.edit(content="Here it is:", attachments=[file])
-                await task.ack()  # delivered, although not saved as a file
+                await message.edit(content="Here it is:", attachments=[file])
         except discord.NotFound:
-            log.warning("cannot be delivered: message %s was deleted", message)
-            await task.ack()
-        except (A2EError, discord.HTTPException) as error:
-            log.warning("%s", error)  # retried at the next start
+            log.warning("cannot be delivered: message %s was deleted", message.id)
 
 
 bot = Bot()
@@ -91,20 +81,18 @@ async def dub(
     await interaction.response.send_message("Listening…")
     status = await interaction.original_response()
     try:
-        task = await bot.a2e.dubbing.start(
+        await bot.a2e.dubbing.start(
             source_url=await file.read(),
             target_lang=language,
             key=str(interaction.id),
             meta={"channel": status.channel.id, "message": status.id},
         )
     except errors.StartOutcomeUnknown as error:
-        log.warning("%s", error)  # _resume searches for it again
+        log.warning("%s", error)  # the client searches for it again
         await status.edit(content="The service did not respond. The result may arrive later.")
     except (A2EError, discord.HTTPException) as error:
         log.warning("%s", error)
         await status.edit(content="That did not work, sorry. The task was not started.")
-    else:
-        bot.begin(task)
 
 
 async def main() -> None:

@@ -2,8 +2,8 @@
 
     A2E_API_KEY=… python examples/dub_folder.py talks/ es out/
 
-A file that fails does not stop the others. Tasks that were started and not saved are listed at the
-end.
+A file that fails does not stop the others. Run it again to continue: `dub_folder.db` remembers what
+was paid for.
 """
 
 import asyncio
@@ -17,7 +17,8 @@ async def dub(a2e: A2E, gate: asyncio.Semaphore, source: Path, language: str, ou
     """Dub one file, print the result, and return whether it was saved."""
     async with gate:
         try:
-            task = await a2e.dubbing.start(source_url=source, target_lang=language, key=str(source))
+            key = f"{source} {language}"
+            task = await a2e.dubbing.start(source_url=source, target_lang=language, key=key)
             (saved,) = await task.download(out)
         except A2EError as error:
             print(f"{source}: {error}", file=sys.stderr)
@@ -29,11 +30,9 @@ async def dub(a2e: A2E, gate: asyncio.Semaphore, source: Path, language: str, ou
 async def main(sources: list[Path], language: str, out: str) -> int:
     """Dub the files; return the exit code."""
     gate = asyncio.Semaphore(5)
-    async with A2E() as a2e:
+    async with A2E(journal="dub_folder.db") as a2e:
         jobs = (dub(a2e, gate, source, language, Path(out)) for source in sources)
         saved = await asyncio.gather(*jobs)
-        for task in a2e.unclaimed():
-            print(f"charged and not saved; continue with a2e.attach({task.ref!r})", file=sys.stderr)
     return 0 if all(saved) else 1
 
 

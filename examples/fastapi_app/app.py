@@ -20,46 +20,11 @@ from fastapi.responses import FileResponse, JSONResponse
 from pydantic import HttpUrl
 from sse_starlette import EventSourceResponse, JSONServerSentEvent
 
-from a2e_async import A2E, A2EError, Status, Task, errors
+from a2e_async import A2E, A2EError, Status, errors
 from a2e_async.journal import Entry
 
 LARGEST = 100 * 1024 * 1024  # bytes
 log = logging.getLogger("uvicorn.error")
-
-
-class Jobs:
-    """Saves each result when it is ready, whether or not a browser is connected."""
-
-    def __init__(self, a2e: A2E) -> None:
-        self.a2e = a2e
-        self._saving: dict[str, asyncio.Task[None]] = {}
-        self._resuming = asyncio.create_task(self._resume())
-
-    def follow(self, task: Task[Any]) -> None:
-        key = task.key or task.ref
-        if key not in self._saving:  # not a second click
-            self._saving[key] = asyncio.create_task(self._save(task))
-            self._saving[key].add_done_callback(lambda _: self._saving.pop(key))
-
-    async def saved(self, key: str) -> None:
-        """Return when a job may have been saved, perhaps by another worker."""
-        saving = self._saving.get(key)
-        await (asyncio.wait([saving]) if saving else asyncio.sleep(1))
-
-    async def ended(self) -> None:
-        await asyncio.gather(self._resuming, *self._saving.values(), return_exceptions=True)
-
-    async def _resume(self) -> None:
-        async for task in self.a2e.unfinished():  # tasks that an earlier process started
-            self.follow(task)
-
-    async def _save(self, task: Task[Any]) -> None:
-        try:
-            await task.download("results")
-        except errors.ClientClosed:
-            pass  # the next process continues
-        except A2EError as error:
-            log.warning("%s", error)
 
 
 @asynccontextmanager
@@ -68,13 +33,13 @@ async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
     async with A2E(journal="jobs.db", webhook_url=webhook_url) as a2e:
         if webhook_url:
             app.mount("/a2e", a2e.webhooks.app())
-        jobs = Jobs(a2e)
-        yield {"jobs": jobs}
-    await jobs.ended()  # closing the client ended their waits
+        # Saves each result when it is ready, also of tasks that an earlier process started.
+        a2e.follow_all(download_to="results")
+        yield {"a2e": a2e}
 
 
 async def find(request: Request, key: str) -> Entry:
-    entry: Entry | None = await request.state.jobs.a2e.journal.get(key)
+    entry: Entry | None = await request.state.a2e.journal.get(key)
     if entry is None:
         raise HTTPException(404, "No such job.")
     return entry
@@ -124,15 +89,14 @@ async def start(
         raise HTTPException(422, "Give either a file or a URL.")
     if file and (file.size or 0) > LARGEST:
         raise HTTPException(413, f"The file is larger than {LARGEST // 2**20} MB.")
-    jobs: Jobs = request.state.jobs
+    client: A2E = request.state.a2e
     caller = request.client.host if request.client else ""  # in a real app: the id of the user
-    a2e = jobs.a2e.for_caller(caller, max_unfinished=3, max_wait=1)
-    task = await a2e.dubbing.start(
+    a2e = client.for_caller(caller, max_unfinished=3, max_wait=1)
+    await a2e.dubbing.start(
         source_url=file or str(url),
         target_lang=target_lang,
         key=idempotency_key,
     )
-    jobs.follow(task)
     return {"id": idempotency_key}
 
 
@@ -147,14 +111,14 @@ async def events(request: Request, job: Job) -> EventSourceResponse:
 
 
 async def updates(request: Request, job: Entry) -> AsyncIterator[JSONServerSentEvent]:
-    jobs: Jobs = request.state.jobs
+    a2e: A2E = request.state.a2e
     yield JSONServerSentEvent(show(job))
     if job.ref and job.open:
-        async for record in jobs.a2e.attach(job.ref).updates():
+        async for record in a2e.attach(job.ref).updates():
             if not record.done:
                 yield JSONServerSentEvent(show(job, record.status, record.progress))
     while job.open:
-        await jobs.saved(job.key)
+        await asyncio.sleep(0.5)  # until it is saved, perhaps by another worker
         job = await find(request, job.key)
     yield JSONServerSentEvent(show(job))
 

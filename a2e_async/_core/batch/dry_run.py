@@ -99,12 +99,7 @@ class DryRunPlanner:
             if entry is None or entry.state is State.RESERVED:
                 break
             if (entry.kind, entry.digest) != (job.kind.name, digest):
-                raise key_conflict(
-                    job.key or "",
-                    entry.ref,
-                    changed=await self.services.changed_inputs(job, entry),
-                    paths=entry.paths.values(),
-                )
+                raise key_conflict(job.key or "", entry.ref)
             paid += self._count_entry(entry)
             if entry.succeeded is not False or failures >= self.retry_failed:
                 return self._outcome_of_entry(job, keyed_job, entry, paid)

@@ -1,6 +1,5 @@
 """What the journal's recorder reads and sets of a paid request in progress."""
 
-from collections.abc import Sequence
 from typing import Any, Protocol
 
 from a2e_async._core.journal.protocol import Entry, State
@@ -36,8 +35,6 @@ class RecordedSpec(Protocol):
 
     @property
     def needs_no_upload(self) -> bool: ...
-
-    def changed_inputs(self, entry: Entry) -> Sequence[str]: ...
 
 
 class RecordedStart(RecordedRequest, Protocol):

@@ -229,10 +229,7 @@ class JournalRecorder:
             result = await self.journal.begin(attempt.entry(State.RESERVED))
             entry = result.entry
             if (entry.kind, entry.digest) != (attempt.spec.kind.name, attempt.spec.digest):
-                changed = attempt.spec.changed_inputs(entry)
-                raise key_conflict(
-                    attempt.key, entry.ref, changed=changed, paths=entry.paths.values()
-                )
+                raise key_conflict(attempt.key, entry.ref)
             if entry.state >= State.ACCEPTED:
                 if not entry.ids:
                     raise KeyConflict(
@@ -570,9 +567,13 @@ class JournalRecorder:
         if done:
             self._path_locks.pop(entry.key, None)
 
+    async def find_entry(self, task: "Task[Any]") -> Entry | None:
+        """Return the entry of a task. Raises `JournalError`."""
+        return await self.journal.find(task.kind.name, task.ids[0])
+
     async def record_acknowledged(self, task: "Task[Any]") -> None:
         """Record that the user has the results of a task: nothing is left to do."""
-        entry = await self.journal.find(task.kind.name, task.ids[0])
+        entry = await self.find_entry(task)
         if entry is not None:
             await self.split_remaining(entry)
             reason = entry.closed_by or ClosedBy.ACKNOWLEDGED

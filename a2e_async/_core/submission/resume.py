@@ -29,6 +29,7 @@ async def iter_unfinished(
     find_kind: Callable[[str], TaskKind[..., Any] | None],
     *,
     missing: bool = False,
+    find_lost: bool = True,
 ) -> AsyncGenerator[Task[Any]]:
     """Yield every open task of the journal that no other process is working on.
 
@@ -38,7 +39,8 @@ async def iter_unfinished(
 
     ``find_kind`` returns the kind with a name, None if the client does not know it: entries of
     such kinds are skipped with a warning, and another client may continue them. Tasks that the
-    service does not know are left out unless ``missing``.
+    service does not know are left out unless ``missing``; without ``find_lost``, so are those whose
+    start got no response.
     """
     searches: list[asyncio.Task[Task[Any] | None]] = []
     searched: set[str] = set()
@@ -52,7 +54,9 @@ async def iter_unfinished(
                 open_entries = [
                     entry
                     for entry in entries
-                    if entry.key not in busy | searched and (missing or not entry.missing)
+                    if entry.key not in busy | searched
+                    and (missing or not entry.missing)
+                    and (find_lost or entry.state >= State.ACCEPTED)
                 ]
                 # Not acquired: a client that knows the kind, in another process, may want it.
                 unknown_kinds = [entry for entry in open_entries if is_undeclared(entry, find_kind)]

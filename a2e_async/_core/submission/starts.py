@@ -9,7 +9,7 @@ is sent withdraws it. Once it has been sent, the start completes and its task is
 # The underscore keeps the bookkeeping of a task out of users' completion; the package uses it.
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
@@ -24,7 +24,6 @@ from a2e_async._core.submission.attempt import (
     PreparedMedia,
     StartAttempt,
     StartSpec,
-    changed_inputs,
     input_digest,
     new_mark,
     outgoing_name,
@@ -122,6 +121,8 @@ class StartRegistry(PaidRequests[StartAttempt, Task[Any]]):
             output_source=output_source,
         )
         self._attempts_by_key: dict[str, StartAttempt] = {}
+        self.on_task: Callable[[Task[Any]], None] | None = None
+        """Called with the task of each start, new or from the journal; set by the client."""
 
     @property
     def in_progress(self) -> int:
@@ -251,12 +252,6 @@ class StartRegistry(PaidRequests[StartAttempt, Task[Any]]):
         media = await self._prepare_media(inputs)
         local = frozenset(item.digest for item in media.values() if not isinstance(item, str))
         return input_digest(kind, inputs, media), local
-
-    async def changed_inputs(
-        self, kind: TaskKind[..., Any], inputs: TaskInput, entry: "Entry"
-    ) -> tuple[str, ...]:
-        """Return the names of the inputs that differ from those of an entry. No network access."""
-        return changed_inputs(kind, inputs, await self._prepare_media(inputs), entry)
 
     # -- resuming from the journal -------------------------------------------------------------
 
@@ -408,6 +403,8 @@ class StartRegistry(PaidRequests[StartAttempt, Task[Any]]):
         self, request: StartAttempt, error: BaseException | None, *, cancelled: bool
     ) -> None:
         self.admission.release(request)
+        if request.result is not None and self.on_task is not None:
+            self.on_task(request.result)
         failed = cancelled or (error is not None and request.unknown_outcome is None)
         if self._emitter is not None and failed:
             self._emitter.not_started(request, request.spec.kind.name, error)

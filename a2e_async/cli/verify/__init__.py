@@ -1,1 +1,0 @@
-"""``a2e verify``: compares the service with what this package expects of it."""
