@@ -35,6 +35,7 @@ from a2e_async.errors import (
     RateLimited,
     ServerError,
     StartOutcomeUnknown,
+    TaskFailed,
     TaskTimeout,
     TransferError,
     TransportError,
@@ -179,7 +180,13 @@ def make_app(
     )
 
     async def finish(task: "Task[Any]") -> str:
-        record = await task.wait()
+        try:
+            record = await task.wait()
+        except TaskFailed as failed:
+            if download_to is None or not failed.record.outputs or await _is_saved(a2e(), task):
+                raise
+            await task.download(download_to)  # saves the good outputs and raises `TaskFailed`
+            raise
         if download_to is not None and record.outputs and not await _is_saved(a2e(), task):
             await task.download(download_to)
         if on_done is not None:

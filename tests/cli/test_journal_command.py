@@ -241,6 +241,21 @@ def test_one_that_fails_leaves_the_others_alone(a2e: Invoke, sandbox: Sandbox) -
     assert "failed" in result.err
 
 
+def test_resume_saves_the_good_outputs_of_a_failed_task(a2e: Invoke, sandbox: Sandbox) -> None:
+    sandbox.faults.fail("text_to_image", "too blurry")
+    words = ("text_to_image", "--prompt", "a lake", "--max-images", "2")
+    assert a2e("start", *words, *KEPT).code == 0
+    result = a2e("journal", "resume", "jobs.db", "--out", "out", "--json")
+    assert result.code == exit_codes.PARTIAL
+    (item,) = result.document["items"]
+    assert item["status"] == "failed"
+    assert "1 of 1 good outputs saved in " in item["error"]
+    assert [str(path) for path in Path("out").absolute().iterdir()] == item["paths"]
+    shown = a2e("journal", "show", "jobs.db", "talk-17", "--json").document
+    assert (shown["open"], shown["succeeded"], shown["closed_by"]) == (False, False, "saved")
+    assert a2e("journal", "resume", "jobs.db", "--out", "out").code == 0
+
+
 def test_what_another_process_works_on_stays_with_it(a2e: Invoke, kept: list[str]) -> None:
     db = sqlite3.connect("jobs.db")
     with db:

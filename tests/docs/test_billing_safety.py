@@ -121,6 +121,10 @@ ROWS = {
         f"{BATCH}::test_one_failure_leaves_the_others_alone",
         f"{KEPT}::test_a_failed_task_is_no_longer_open",
     ],
+    "… after some of its outputs succeeded": [
+        "batch/test_partly_failed.py::test_it_is_unfinished_until_its_good_outputs_are_saved",
+        "batch/test_partly_failed.py::test_a_batch_without_a_journal_saves_them",
+    ],
     "… in a batch with `retry_failed`": [f"{BATCH}::test_retry_failed_starts_failed_tasks_again"],
     "the result URL has expired": [f"{DOWNLOADS}::test_expired_is_renewed_and_goes_on"],
     "a download is interrupted": [f"{DOWNLOADS}::test_cut_many_times_resumes_at_the_byte"],

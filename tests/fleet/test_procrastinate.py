@@ -92,6 +92,19 @@ async def test_two_jobs_of_one_key_are_paid_once(
     assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == 1
 
 
+async def test_the_good_outputs_of_a_failed_task_are_saved(
+    url: str, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    sandbox.faults.fail("text_to_image")
+    app = app_of(url, sandbox, download_to=tmp_path)
+    async with app.open_async():
+        await app.schema_manager.apply_schema_async()
+        await defer(app, kind="text_to_image", inputs={"prompt": "a lake", "max_images": 2})
+        await run(app)
+    assert states(url) == ["failed"]
+    assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == 1
+
+
 async def test_a_job_that_is_tried_again_is_not_paid_again(url: str, sandbox: Sandbox) -> None:
     calls = 0
 

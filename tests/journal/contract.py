@@ -289,11 +289,13 @@ class JournalContract:
             await journal.begin(entry(state.name, state=state))
         await journal.begin(entry("failed", state=State.FINISHED, succeeded=False))
         await journal.begin(entry("done", state=State.FINISHED, succeeded=True))
-        is_open = ["RESERVED", "INTENT", "ACCEPTED", "FINISHED", "done"]
+        # It failed, and has a good output that nobody has yet.
+        await journal.begin(entry("in part", state=State.FINISHED, failure="blurry", outputs=1))
+        is_open = ["RESERVED", "INTENT", "ACCEPTED", "FINISHED", "done", "in part"]
         assert await keys(journal, open_only=True, limit=2) == is_open
         assert await keys(journal, states=[State.SAVED, State.INTENT]) == ["INTENT", "SAVED"]
         finished = {State.FINISHED}
-        assert await keys(journal, states=finished, open_only=True) == ["FINISHED", "done"]
+        assert await keys(journal, states=finished, open_only=True) == is_open[3:]
         assert await keys(journal, states=()) == []
 
     async def test_only_old_and_closed_entries_are_pruned(self, clients: JournalClients) -> None:

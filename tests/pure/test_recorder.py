@@ -1117,6 +1117,36 @@ async def test_a_bad_end_closes(clients: Clients) -> None:
     assert not entry.open
 
 
+async def test_good_outputs_of_a_bad_end_keep_it_open(clients: Clients, tmp_path: Path) -> None:
+    recorder, _ = clients.recorder()
+    await accepted(recorder, A, B, coins=None)
+    bad = record(Status.FAILED, 2, failure=Failure("blurry", None))
+    await recorder.record_end(of(A), bad)
+    (entry,) = clients.entries
+    assert (entry.open, entry.failed, entry.state) == (True, True, State.FINISHED)
+    assert (entry.succeeded, entry.failure, entry.outputs) == (None, "blurry", 2)
+    assert (entry.closed_by, entry.cost) == (None, 0)
+    await recorder.record_end(of(A), record(Status.FAILED, 1, failure=Failure("again", None)))
+    assert clients.entries == [entry]
+    await recorder.record_saved_file(output(0), tmp_path / "0")
+    assert clients.entries[0].open
+    await recorder.record_saved_file(output(0, B), tmp_path / "1")
+    (entry,) = clients.entries
+    assert (entry.open, entry.state, entry.succeeded) == (False, State.SAVED, False)
+    assert (entry.closed_by, entry.failure, entry.cost) == (ClosedBy.SAVED, "blurry", 0)
+
+
+async def test_a_new_attempt_at_a_task_with_good_outputs_is_open_as_any(clients: Clients) -> None:
+    recorder, _ = clients.recorder()
+    await accepted(recorder, A)
+    await recorder.record_end(of(A), record(Status.FAILED, 1, failure=Failure("blurry", None)))
+    await recorder.record_found_task(of(A), recovery())
+    (entry,) = clients.entries
+    assert (entry.open, entry.failed, entry.outputs) == (True, False, None)
+    await recorder.record_end(of(A), record(outputs=2))
+    assert (clients.entries[0].succeeded, clients.entries[0].outputs) == (True, 2)
+
+
 async def test_a_kind_without_files_is_closed_by_its_end(clients: Clients) -> None:
     recorder, _ = clients.recorder()
     await accepted(recorder, A, kind=VOICE)

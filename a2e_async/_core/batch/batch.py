@@ -33,7 +33,12 @@ from a2e_async._core.files.open_file import held_files
 from a2e_async._core.journal.protocol import Entry, State
 from a2e_async._core.schema.inputs import TaskInput
 from a2e_async._core.tasks.kind import PreparedJob, check_pollable
-from a2e_async._core.tasks.task import ResultNaming, Task, save_outputs
+from a2e_async._core.tasks.task import (
+    ResultNaming,
+    Task,
+    save_good_outputs,
+    save_outputs,
+)
 from a2e_async.errors import (
     A2EError,
     AuthenticationError,
@@ -109,7 +114,8 @@ class Plan:
 class Outcome(Generic[R]):
     """The outcome of one job: its record, or the error that it ended with.
 
-    ``paths`` are its files, if the batch saved them. ``task`` is None if it was never started.
+    ``paths`` are its files, if the batch saved them; with `TaskFailed` the good outputs of the
+    failed task, which ``error.record`` has. ``task`` is None if it was never started.
     ``earlier``: an earlier run of the batch has completed the job; then ``record`` is None, and
     ``await outcome.task`` requests it for as long as the service keeps it. Only a dry run sets
     ``plan``; ``error`` then tells why the job could not be started: `BudgetExceeded` if the
@@ -339,7 +345,7 @@ async def _precount_job(processor: JobProcessor, job: PreparedJob[Any]) -> None:
         except INPUT_GONE:
             pass  # it may well be this job's: better to count too much
         processor.reservation.precount(entry.key, entry.cost, entry.ref)
-        if entry.succeeded is not False:
+        if not entry.failed:
             return
 
 
@@ -418,6 +424,7 @@ async def _run_job(runner: JobRunner, job: PreparedJob[R], keyed_job: PreparedJo
     task: Task[R] | None = None
     record: R | None = None
     elsewhere: Entry | None = None
+    naming: ResultNaming | None = None
     try:
         check_pollable(keyed_job.kind)  # do not pay for a task that cannot be polled
         naming = ResultNaming(runner.name, job.key) if runner.name is not None else None
@@ -437,6 +444,8 @@ async def _run_job(runner: JobRunner, job: PreparedJob[R], keyed_job: PreparedJo
             await _record_in_manifest(
                 runner, job, started.ref, paths, coins=started.coins, seconds=seconds
             )
+    except TaskFailed as failed:
+        return await _failed_outcome(runner, job, keyed_job, failed, task, naming)
     except (NotFound, TaskGone, TransferError) as error:
         if elsewhere is not None:  # the service no longer has what is saved in another directory
             return await _earlier_outcome(runner, job, keyed_job, elsewhere, is_here=False)
@@ -444,6 +453,33 @@ async def _run_job(runner: JobRunner, job: PreparedJob[R], keyed_job: PreparedJo
     except Exception as error:
         return Outcome(job=job, task=task, record=record, error=error)
     return Outcome(job=job, task=task, record=record, paths=tuple(paths))
+
+
+async def _failed_outcome(
+    runner: JobRunner,
+    job: PreparedJob[R],
+    keyed_job: PreparedJob[R],
+    failed: TaskFailed,
+    task: Task[R] | None,
+    naming: ResultNaming | None,
+) -> Outcome[R]:
+    """Save the good outputs of a failed task, unless an earlier run has; return its outcome."""
+    recorder, download_to = runner.services.recorder, runner.download_to
+    if task is None or download_to is None or not failed.record.outputs:
+        return Outcome(job=job, task=task, error=failed)
+    entry: Entry | None = None
+    if recorder is not None and keyed_job.key is not None:
+        with suppress(JournalError):  # at worst they are saved again
+            entry = await recorder.journal.get(keyed_job.key)
+    saved: list[Path] = []
+    if entry is not None and (await _where_saved(runner, entry))[0]:
+        saved = [Path(path) for path in entry.paths.values()]
+        if not saved:  # the user has acknowledged them
+            return Outcome(job=job, task=task, error=failed)
+    error, paths = await save_good_outputs(task, failed, download_to, naming, saved=saved)
+    if paths:
+        await _record_in_manifest(runner, job, task.ref, paths, coins=task.coins, seconds=None)
+    return Outcome(job=job, task=task, error=error, paths=tuple(paths))
 
 
 async def _successful_entry(runner: JobRunner, keyed_job: PreparedJob[R]) -> Entry | None:
@@ -511,7 +547,7 @@ async def _where_saved(runner: JobRunner, entry: Entry) -> tuple[bool, bool]:
 def where_saved(
     entry: Entry, download_to: Path | None, manifest: Manifest | None
 ) -> tuple[bool, bool]:
-    """Return whether a successful task's files are complete in ``download_to``, and anywhere.
+    """Return whether an ended task's files are complete in ``download_to``, and anywhere.
 
     Blocks. Without a directory nothing is left to do.
     """

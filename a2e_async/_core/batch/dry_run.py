@@ -101,7 +101,7 @@ class DryRunPlanner:
             if (entry.kind, entry.digest) != (job.kind.name, digest):
                 raise key_conflict(job.key or "", entry.ref)
             paid += self._count_entry(entry)
-            if entry.succeeded is not False or failures >= self.retry_failed:
+            if not entry.failed or failures >= self.retry_failed:
                 return self._outcome_of_entry(job, keyed_job, entry, paid)
             failures += 1
         first_digest = self._duplicates.first_value(digest, "key", job.key)
@@ -117,10 +117,10 @@ class DryRunPlanner:
         plan, paths = Plan(step="wait", paid=paid), tuple(map(Path, entry.paths.values()))
         if entry.state is State.INTENT:
             return Outcome(job=job, plan=evolve(plan, step="find"))
-        if entry.succeeded is False:
-            plan = evolve(plan, step="failed")
+        done, _ = where_saved(entry, self.download_to, self.manifest)
+        if entry.failed:
+            plan = evolve(plan, step="save" if entry.outputs and not done else "failed")
         elif entry.succeeded:
-            done, _ = where_saved(entry, self.download_to, self.manifest)
             plan = evolve(plan, step="done" if done else "save")
         task = self.services.attach_entry(keyed_job, entry) if entry.ids else None
         return Outcome(job=job, plan=plan, task=task, paths=paths, earlier=plan.step == "done")

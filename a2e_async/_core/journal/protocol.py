@@ -61,7 +61,7 @@ class ClosedBy:
     ACKNOWLEDGED: Final = "acknowledged"
     """The user called ``task.ack()``."""
     FAILED: Final = "failed"
-    """The API reported that the task failed."""
+    """The API reported that the task failed, and it has no good outputs to save."""
     SETTLED: Final = "settled"
     """The user closed it with ``a2e journal settle``."""
     NO_FILES: Final = "no files"
@@ -113,7 +113,9 @@ class Entry:
     reserved: int | None = None
     uploads: int = 0
     succeeded: bool | None = None
+    """How it ended; None until then, and until the good outputs of a failed task are saved."""
     failure: str | None = None
+    """Why the task failed; None for all other tasks."""
     missing_since: float | None = None
     """When the service first did not know the task (seconds since 1970); the entry stays open."""
     closed_by: str | None = None
@@ -121,7 +123,7 @@ class Entry:
     urls: tuple[str, ...] = field(default=(), repr=False)
     """The results of a paid call without a task; the service has no list of them."""
     outputs: int | None = None
-    """How many files the finished task has."""
+    """How many files the finished task has; of a failed one, its good outputs."""
     paths: Mapping[str, str] = field(factory=dict[str, str])
     """The paths of saved files, by task id and index of the file: ``id#0``."""
     meta: Mapping[str, Any] | None = field(default=None, repr=False)
@@ -152,6 +154,11 @@ class Entry:
     def open(self) -> bool:
         """Whether something is left to do: a start to find, a task to wait for or to save."""
         return self.state < State.SAVED and self.succeeded is not False
+
+    @property
+    def failed(self) -> bool:
+        """Whether the task failed. While good outputs of it are to be saved, it is still `open`."""
+        return self.succeeded is False or self.failure is not None
 
     @property
     def missing(self) -> bool:

@@ -19,6 +19,7 @@ from a2e_async._core.journal.protocol import (
     AccountEntries,
     ClosedBy,
     Entry,
+    EntryChanges,
     Journal,
     LeaseLost,
     State,
@@ -345,7 +346,7 @@ class JournalRecorder:
         """
         entry = await self._find_entry(task.kind.name, task.ids[0])
         if entry is not None:
-            if entry.succeeded is False:
+            if entry.failed:
                 await self._advance_or_log(
                     entry.key,
                     State.FINISHED,
@@ -495,7 +496,8 @@ class JournalRecorder:
         """Record how a task ended; ``record`` is None if the service no longer knows the task.
 
         Only an answer of the API closes an entry. A task that the service does not know is
-        recorded as missing, and one that is completed without a result remains open.
+        recorded as missing. One that is completed without a result remains open, and so does one
+        that failed in part, until its good outputs are saved or acknowledged.
         """
         entry = await self._find_entry(task.kind.name, task.ids[0])
         if entry is None or not entry.open:
@@ -506,7 +508,7 @@ class JournalRecorder:
             if entry.account and not entry.missing:
                 await self._advance_or_log(entry.key, entry.state, missing_since=wall_time())
             return
-        if entry.succeeded is not None and not entry.missing:
+        if (entry.succeeded is not None or entry.failed) and not entry.missing:
             return
         good = record.status is Status.SUCCEEDED
         coins = _known_price(parse_price(record.coins), entry.coins)
@@ -519,19 +521,24 @@ class JournalRecorder:
             await self.drop_remaining(entry.key, recovery_from_entry(entry).sent_at)
         else:
             await self.split_remaining(entry)
-        if not good:
+        if not good and len(entry.paths) < len(record.outputs):
+            # Its outcome is set when it closes. Whatever the rest cost, a failure reserves nothing.
+            changes |= {"succeeded": None, "reserved": None}
+        elif not good:
             changes["closed_by"] = ClosedBy.FAILED
         elif not record.outputs:
             changes["closed_by"] = ClosedBy.NO_FILES
         await self._advance_or_log(
             entry.key,
             State.SAVED if good and not record.outputs else State.FINISHED,
-            succeeded=good,
-            failure=_storable_text(record.failure.message) if record.failure else None,
-            coins=coins,
-            outputs=len(record.outputs),
-            missing_since=None,
-            **changes,
+            **{
+                "succeeded": good,
+                "failure": _storable_text(record.failure.message) if record.failure else None,
+                "coins": coins,
+                "outputs": len(record.outputs),
+                "missing_since": None,
+                **changes,
+            },
         )
 
     async def was_saved_at(self, output: Output, path: Path) -> bool:
@@ -559,9 +566,8 @@ class JournalRecorder:
             done = entry.outputs is not None and len(paths) >= entry.outputs
             if done:
                 await self.split_remaining(entry)
-                await self._advance_or_log(
-                    entry.key, State.SAVED, paths=paths, closed_by=entry.closed_by or ClosedBy.SAVED
-                )
+                changes: EntryChanges = {"paths": paths, **_closing(entry, ClosedBy.SAVED)}
+                await self._advance_or_log(entry.key, State.SAVED, **changes)
             else:
                 await self._advance_or_log(entry.key, entry.state, paths=paths)
         if done:
@@ -576,8 +582,8 @@ class JournalRecorder:
         entry = await self.find_entry(task)
         if entry is not None:
             await self.split_remaining(entry)
-            reason = entry.closed_by or ClosedBy.ACKNOWLEDGED
-            await self.journal.advance(entry.key, State.SAVED, closed_by=reason)
+            changes = _closing(entry, ClosedBy.ACKNOWLEDGED)
+            await self.journal.advance(entry.key, State.SAVED, **changes)
 
     async def claimed_ids(self, kind: TaskKind[..., Any], ids: Collection[str]) -> set[str]:
         """Return which of these task ids the journal has."""
@@ -687,6 +693,12 @@ def _remaining_entry(key: str, remaining: Recovery, meta: Mapping[str, Any] | No
         meta=meta,
         own_key=True,
     )
+
+
+def _closing(entry: Entry, reason: str) -> EntryChanges:
+    """Return what closes an entry whose results the user has; it keeps an earlier reason."""
+    closed: EntryChanges = {"closed_by": entry.closed_by or reason}
+    return {**closed, "succeeded": False} if entry.failed else closed
 
 
 def _no_response_possible(entry: Entry) -> bool:

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Generator, Mapping
+from collections.abc import AsyncIterator, Generator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
@@ -262,7 +262,7 @@ class Task(NotCopyable, Generic[R]):
         assert record is not None  # noqa: S101  # done means that every part has a record
         await self._record_end(record)
         if record.status is Status.FAILED:
-            raise self._failed_error(record)
+            raise _failed_error(self, record)
         return record
 
     async def updates(self, *, timeout: float | None = None) -> AsyncIterator[R]:
@@ -300,12 +300,18 @@ class Task(NotCopyable, Generic[R]):
         this result is kept; the result gets a longer name.
 
         Raises the errors of `wait` and `Output.save`, and `InvalidInput` at once for a wrong
-        template; if `ResultMissing` is raised, the available outputs are saved first.
+        template. Before it raises `TaskFailed` or `ResultMissing`, it saves the outputs that are
+        available; the message of `TaskFailed` says how many are saved.
         """
         where = _directory_path(directory)  # report a bad path now, not after two hours of waiting
         naming = None if name is None else ResultNaming(_parse_name(name), self.key)
         try:
             record = await self.wait()
+        except TaskFailed as failed:
+            if not failed.record.outputs:
+                raise
+            error, _ = await save_good_outputs(self, failed, where, naming)
+            raise error from error.__cause__
         except ResultMissing as error:
             if error.record.outputs:
                 with suppress(DecodeError):  # it reports the missing ones, as `ResultMissing` does
@@ -353,16 +359,19 @@ class Task(NotCopyable, Generic[R]):
             raise InvalidInput("timeout must be a number of seconds, 0 or more.", field="timeout")
         return asyncio.get_running_loop().time() + seconds
 
-    def _failed_error(self, record: R) -> TaskFailed:
-        failure = record.failure
-        reason = failure.message if failure else "no reason given"
-        code = f" (code {failure.code})" if failure and failure.code else ""
-        kept = f" {len(record.outputs)} good outputs are in error.record." if record.outputs else ""
-        return TaskFailed(
-            f"{self.ref} failed: {reason.rstrip('.')}{code}.{kept} A new start is charged again.",
-            task=self,
-            record=record,
-        )
+
+def _failed_error(task: Task[Any], record: Record, kept: str = "") -> TaskFailed:
+    """Return the error of a failed task; ``kept`` says where its good outputs are."""
+    failure = record.failure
+    reason = failure.message if failure else "no reason given"
+    code = f" (code {failure.code})" if failure and failure.code else ""
+    if record.outputs and not kept:
+        kept = f" {len(record.outputs)} good outputs are in error.record."
+    return TaskFailed(
+        f"{task.ref} failed: {reason.rstrip('.')}{code}.{kept} A new start is charged again.",
+        task=task,
+        record=record,
+    )
 
 
 def _parse_name(text: str) -> "NameTemplate":
@@ -389,12 +398,53 @@ async def save_outputs(
     record: Record, directory: str | os.PathLike[str], naming: ResultNaming | None = None
 ) -> list[Path]:
     """Save every output of a record into ``directory``, concurrently; return the paths in order."""
-    from anyio import create_task_group
-
     if not record.outputs:
         _ = record.output  # raises with the reason
-    target = local_path(directory, "directory")
     paths: dict[int, Path] = {}
+    await _save_into(paths, record, directory, naming)
+    for part in record.parts:
+        if not part.outputs and part.status is not Status.FAILED:
+            _ = part.output  # raises for this part; the outputs of the others are saved
+    return [paths[index] for index in sorted(paths)]
+
+
+async def save_good_outputs(
+    task: Task[Any],
+    failed: TaskFailed,
+    directory: str | os.PathLike[str],
+    naming: ResultNaming | None = None,
+    *,
+    saved: Sequence[Path] = (),
+) -> tuple[TaskFailed, list[Path]]:
+    """Save the good outputs of a failed task; return its error, which says how many, and the paths.
+
+    An output that cannot be saved does not hide the failure: the reason is the error's cause.
+    Nothing is downloaded if an earlier run has ``saved`` them.
+    """
+    record, paths = failed.record, dict(enumerate(saved))
+    problem: Exception | None = None
+    try:
+        if not paths:
+            await _save_into(paths, record, directory, naming)
+    except Exception as error:
+        problem = error
+    kept = f" {len(paths)} of {len(record.outputs)} good outputs saved in {os.fspath(directory)}"
+    reason = "." if problem is None else f": {str(problem).rstrip('.')}."
+    failure = _failed_error(task, record, kept + reason)
+    failure.__cause__ = problem
+    return failure, [paths[index] for index in sorted(paths)]
+
+
+async def _save_into(
+    paths: dict[int, Path],
+    record: Record,
+    directory: str | os.PathLike[str],
+    naming: ResultNaming | None,
+) -> None:
+    """Save every output of a record, concurrently, and add its path under its index."""
+    from anyio import create_task_group
+
+    target = local_path(directory, "directory")
 
     async def save(index: int) -> None:
         output = record.outputs[index]
@@ -411,10 +461,6 @@ async def save_outputs(
         except BaseExceptionGroup as errors:
             error = _first_leaf_error(errors)
             raise error from error.__cause__
-    for part in record.parts:
-        if not part.outputs:
-            _ = part.output  # raises for this part; the outputs of the others are saved
-    return [paths[index] for index in sorted(paths)]
 
 
 def _directory_path(given: str | os.PathLike[str]) -> str:

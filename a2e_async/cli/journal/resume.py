@@ -12,7 +12,7 @@ from a2e_async._core.batch.batch import FATAL_ERRORS
 from a2e_async._core.journal.protocol import State
 from a2e_async._core.journal.recorder import recovery_from_entry
 from a2e_async._core.submission.resume import is_undeclared
-from a2e_async._core.tasks.task import save_outputs
+from a2e_async._core.tasks.task import save_good_outputs, save_outputs
 from a2e_async.cli.batch.progress_bar import BatchProgress, progress_bar
 from a2e_async.cli.batch.report import result_item, status_of
 from a2e_async.cli.context import CommandContext
@@ -119,9 +119,14 @@ async def _save_task(
     record: Record | None = None
     error: Exception | None = None
     try:
-        record, error = await _wait_until_ended(task)
-        if record.outputs:  # a failed task can have good outputs
-            paths = await save_outputs(record, out)
+        ended: Record = await task.wait()
+        record = ended
+        if ended.outputs:
+            paths = await save_outputs(ended, out)
+    except TaskFailed as failed:
+        error, record = failed, failed.record
+        if record.outputs:
+            error, paths = await save_good_outputs(task, failed, out)
     except Exception as other:
         error = other
     result = text_result(record) if record else None
@@ -143,13 +148,6 @@ async def _save_task(
     )
     found.items.append(item)
     return error
-
-
-async def _wait_until_ended(task: "Task[Any]") -> "tuple[Record, TaskFailed | None]":
-    try:
-        return await task.wait(), None
-    except TaskFailed as failed:
-        return failed.record, failed
 
 
 async def _report_unfinished(
