@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from a2e_async._core.http.envelope import ApiResponse
     from a2e_async._core.http.rate_limit import Priority
     from a2e_async._core.http.retry import RetryPolicy
+    from a2e_async._core.http.session import ResponseObserver
     from a2e_async._core.journal.protocol import Journal
     from a2e_async._core.submission.budget import Budget
     from a2e_async._core.submission.follower import Follower, TaskCallback
@@ -253,6 +254,10 @@ class A2E(Namespaces):
         """Wrap the source that downloads outputs (for a client that was just created)."""
         self._components.wrap_output_source(wrap_source)
 
+    def _observe_responses(self, observer: "ResponseObserver") -> None:
+        """Call ``observer`` with every response of the API (for a client that was just created)."""
+        self._components.session.observer = observer
+
     def _derive(self, **changes: Any) -> Self:
         """Return a client with some other options, which shares the components of this one."""
         twin = object.__new__(type(self))
@@ -387,6 +392,9 @@ class A2E(Namespaces):
             input_digest=lambda job: context.starter.input_digest(job.kind, job.input),
             input_and_file_digests=lambda job: context.starter.input_and_file_digests(
                 job.kind, job.input
+            ),
+            changed_inputs=lambda job, entry: context.starter.changed_inputs(
+                job.kind, job.input, entry
             ),
             fetch_price=lambda path, body: request_quote(context, path, body),
             attach_entry=lambda job, entry: context.starter.attach(job.kind, entry),

@@ -37,6 +37,7 @@ ALLOWED: Final = {
         "completion": "a command, imported by name",
         "doctor": "a command, imported by name",
         "list_tasks": "a command, imported by name",
+        "open_result": "a command, imported by name",
         "mcp": "a command, imported by name",
     },
     "a2e_async/*.py": {

@@ -19,8 +19,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return 2
     given = sys.argv[1:] if arguments is None else list(arguments)
-    if given == ["--version"]:  # without the parser, whose import takes most of the time
-        sys.stdout.write(f"{__version__}\n")
+    words = [word for word in given if word != "--json"]
+    if words in (["--version"], ["-V"]):  # without the parser, whose import takes most of the time
+        text = __version__ if words == given else f'{{"version": "{__version__}"}}'
+        sys.stdout.write(f"{text}\n")
         return 0
     from a2e_async.cli.signals import exit_after_signal
 

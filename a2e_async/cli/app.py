@@ -13,7 +13,8 @@ from cyclopts import App, ArgumentCollection, CycloptsError, MissingArgumentErro
 from a2e_async._core.paths import expand_home
 from a2e_async._core.version import __version__
 from a2e_async.cli import exit_codes
-from a2e_async.cli.flag_order import move_common_flags_last
+from a2e_async.cli.examples import add_examples
+from a2e_async.cli.flag_order import move_common_flags_last, name_kind, name_stdin
 from a2e_async.cli.printer import Printer, one_line, replace_unencodable_characters
 from a2e_async.errors import A2EError, ConfigurationError, InvalidInput
 
@@ -46,13 +47,14 @@ class _Command:
         found: Any = getattr(module, self.attribute)
         if isinstance(found, App):
             app.command(found)
-            return
-        options = {"help": getattr(module, self.help_attribute)} if self.help_attribute else {}
-        app.command(found, name=name, sort_key=self.sort_key, **options)
+        else:
+            options = {"help": getattr(module, self.help_attribute)} if self.help_attribute else {}
+            app.command(found, name=name, sort_key=self.sort_key, **options)
+        add_examples(app[name], name)
 
 
 # The summaries are the first paragraphs of the commands' own help; a test compares them.
-_COMMANDS: Final[Mapping[str, _Command]] = {
+COMMANDS: Final[Mapping[str, _Command]] = {
     "demo": _Command(
         "Run many jobs against a sandbox on this machine and check the charges. Free, offline.",
         1,
@@ -98,6 +100,12 @@ _COMMANDS: Final[Mapping[str, _Command]] = {
         "task_commands",
         "TASK",
     ),
+    "open": _Command(
+        "Download a task's results and show them with the system's programs. Free.",
+        8,
+        "open_result",
+        "open_result",
+    ),
     "list": _Command(
         "List the account's tasks of one kind, newest first.", 9, "task_commands", "list_tasks"
     ),
@@ -140,6 +148,14 @@ _COMMANDS: Final[Mapping[str, _Command]] = {
         "doctor.command",
         "doctor",
     ),
+    "verify": _Command(
+        "Compare the service with what this package expects of it, and write a report. Free, "
+        "unless --spend is given.",
+        14,
+        "verify.command",
+        "verify",
+        "HELP",
+    ),
     "completion": _Command(
         "Print the script that completes commands, kinds and flags in a shell.",
         15,
@@ -147,9 +163,10 @@ _COMMANDS: Final[Mapping[str, _Command]] = {
         "completion",
         "HELP",
     ),
+    "version": _Command("Print the version.", 16, "version", "version"),
 }
 
-_START_COMMANDS: Final = {
+START_COMMANDS: Final = {
     "start": "Start a task and print its ref. Costs coins.",
     "run": "Start a task, wait for it and save its results. Costs coins.",
     "quote": "Print what a start would cost. Free; nothing is uploaded.",
@@ -158,36 +175,35 @@ _START_COMMANDS: Final = {
 
 _HELP = (
     "Generate media with A2E from the command line. Unofficial.\n\n"
+    "`a2e kinds` lists what can be made; the flags of one kind: `a2e run KIND --help`.\n\n"
     "The API key is read from A2E_API_KEY, never from a flag. `a2e demo` needs neither a key nor "
     "the network. Results go to stdout, everything else to stderr."
 )
 
 
-def build(tokens: Sequence[str] = (), *, for_completion: bool = False) -> App:
-    """Return the command line, with the flags of the commands and kinds that ``tokens`` name.
-
-    ``for_completion`` builds all of it, for a shell's completion script.
-    """
+def build(tokens: Sequence[str] = ()) -> App:
+    """Return the command line, with the flags of the commands and kinds that ``tokens`` name."""
     app = App(
         name="a2e",
         help=_HELP,
-        help_epilogue=exit_codes.epilogue(),
+        help_epilogue=exit_codes.LINE,
         help_format="plaintext",
         version=__version__,
+        version_flags=["--version", "-V"],
         print_error=False,
         exit_on_error=False,
         config=_expand_home_in_paths,
     )
-    if for_completion or not _START_COMMANDS.keys().isdisjoint(tokens):
+    if not START_COMMANDS.keys().isdisjoint(tokens):
         from a2e_async.cli.start_commands import start_command_apps
 
-        for command in start_command_apps(tokens, for_completion=for_completion):
+        for command in start_command_apps(tokens):
             app.command(command)
     else:
-        for place, (name, summary) in enumerate(_START_COMMANDS.items()):
+        for place, (name, summary) in enumerate(START_COMMANDS.items()):
             app.command(_not_called, name=name, help=summary, sort_key=3 + place)
-    for name, called in _COMMANDS.items():
-        if for_completion or name in tokens:
+    for name, called in COMMANDS.items():
+        if name in tokens:
             called.add_to(app, name)
         else:
             app.command(_not_called, name=name, help=called.summary, sort_key=called.sort_key)
@@ -201,7 +217,11 @@ def _not_called() -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code."""
     replace_unencodable_characters()
-    tokens = move_common_flags_last(list(arguments))
+    if arguments[:1] == ["_complete"]:
+        from a2e_async.cli.completion import complete
+
+        return complete(arguments[1:])
+    tokens = name_kind(name_stdin(move_common_flags_last(list(arguments))))
     try:
         command, bound, _ = build(tokens).parse_args(tokens)
     except CycloptsError as error:
@@ -231,12 +251,28 @@ def _report_usage_error(error: CycloptsError, tokens: Sequence[str]) -> int:
     if isinstance(error, MissingArgumentError) and error.argument is not None:
         flag = error.argument.name
         if not any(token.partition("=")[0] == flag for token in tokens):
-            message = f"{flag} is required."
+            message = _misspelt_flag(tokens) or f"{flag} is required."
     sys.stderr.write(f"error: {message}\nSee: a2e {_command_words(tokens)}--help\n")
     if "--json" in tokens:
         document = {"type": "Usage", "message": message, "exit_code": exit_codes.USAGE}
         sys.stdout.write(f"{json.dumps({'error': document})}\n")
     return exit_codes.USAGE
+
+
+def _misspelt_flag(tokens: Sequence[str]) -> str | None:
+    """Return the error for an unknown flag: it is probably the one that seems to be missing."""
+    from difflib import get_close_matches
+
+    app = build(tokens)
+    for word in _command_words(tokens).split():
+        app = app[word]
+    known = [name for argument in app.assemble_argument_collection() for name in argument.names]
+    flags = tokens[: tokens.index("--")] if "--" in tokens else tokens
+    for name in (word.partition("=")[0] for word in flags):
+        if name.startswith("--") and name not in known:
+            close = get_close_matches(name, known, n=1)
+            return f"Unknown option: {name}.{f' Did you mean {close[0]}?' if close else ''}"
+    return None
 
 
 def _command_words(tokens: Sequence[str]) -> str:

@@ -6,15 +6,29 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Group, Parameter
 
-from a2e_async.kinds.registry import kind_names
+from a2e_async.cli.known_kinds import declared_name, kind_names
 
 COMMON = Group("Common", sort_key=100)
 
 
 def _unconverted(_: Any, tokens: Sequence[Any]) -> str:
-    """Return the word itself: `kind_named` has the better message for an unknown kind."""
+    """Return the word: `kind_named` has the better message for an unknown kind."""
     value: str = tokens[0].value
-    return value
+    return declared_name(value)
+
+
+def _declared_ref(_: Any, tokens: Sequence[Any]) -> str:
+    kind, colon, ids = tokens[0].value.partition(":")
+    return f"{declared_name(kind)}{colon}{ids}"
+
+
+Ref = Annotated[
+    str,
+    Parameter(
+        help="The task's ref, as a2e start prints it: dubbing:66ea4dd8….",
+        converter=_declared_ref,
+    ),
+]
 
 
 _as_kind = Parameter(

@@ -16,6 +16,7 @@ from a2e_async.errors import ConfigurationError
 from a2e_async.events import Event, StartLost
 
 if TYPE_CHECKING:
+    from a2e_async._core.http.retry import RetryPolicy
     from a2e_async._core.journal.protocol import AccountEntries, Journal
     from a2e_async._core.submission.budget import Budget
     from a2e_async._core.tasks.task import Task
@@ -51,6 +52,8 @@ class CommandContext:
     """The command that searches for a start without a response, if this one has a journal."""
     host: str = ""
     """The service's host, once there is a client."""
+    waiting: bool = False
+    """Whether a task is waited for, so that polls are repeated until it has ended."""
     other_accounts: "Sequence[AccountEntries]" = ()
     """Other accounts that have entries in the journal."""
 
@@ -61,12 +64,14 @@ class CommandContext:
         *,
         resend: bool = False,
         budget: "Budget | None" = None,
+        retry: "RetryPolicy | None" = None,
     ) -> "AsyncGenerator[A2E]":
         """Yield the client that the common flags describe, and close it at the end.
 
         ``resend`` lets it submit a start again once its absence is proved.
         """
         from a2e_async._core.journal.recorder import other_accounts, other_accounts_message
+        from a2e_async.cli.outage_notices import report_failures
         from a2e_async.client import A2E
 
         account = self.account()
@@ -78,16 +83,18 @@ class CommandContext:
             on_event=self._on_event,
             journal=journal,
             budget=budget,
+            retry=retry,
             on_unknown="resend_may_pay_twice" if resend else "raise",
             kinds=known_kinds().declared.values(),
         )
         try:
             async with a2e:
-                if journal is not None:
-                    self.other_accounts = await other_accounts(journal, account.label)
-                if self.other_accounts:
-                    self.printer.note(f"{other_accounts_message(self.other_accounts)}.")
-                yield a2e
+                with report_failures(self, a2e):
+                    if journal is not None:
+                        self.other_accounts = await other_accounts(journal, account.label)
+                    if self.other_accounts:
+                        self.printer.note(f"{other_accounts_message(self.other_accounts)}.")
+                    yield a2e
         finally:
             # Closing waits for starts in flight. Nothing awaits their tasks, so they are kept here.
             for task in a2e.unclaimed():

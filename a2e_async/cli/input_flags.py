@@ -58,16 +58,9 @@ class InputFlag:
     many: bool = False
     is_json: bool = False
 
-    @property
-    def completion_type(self) -> Any:
-        """The type from which a shell's completion offers files or the known choices."""
-        single: Any = Path if self.media else Literal[self.choices] if self.choices else self.type
-        return list[single] if self.many and single is not self.type else single
-
-    def parameter(self, *, for_completion: bool = False) -> inspect.Parameter:
+    def parameter(self) -> inspect.Parameter:
         """Return the flag as a parameter of a command's function."""
-        single = self.completion_type if for_completion else self.type
-        annotation = single if self.required else single | None
+        annotation = self.type if self.required else self.type | None
         negative = f"--no-{self.flag[2:]}" if self.type is bool else ""
         settings = Parameter(
             name=self.flag,
@@ -243,13 +236,10 @@ def as_command(
     kind: TaskKind[..., Any],
     work: Callable[..., int],
     own: Sequence[str],
-    *,
-    for_completion: bool = False,
 ) -> Callable[..., int]:
     """Return the command of one kind: its input flags, then the parameters ``own`` of ``work``.
 
-    ``work`` is called with the kind's name, the inputs, and its own parameters by name. With
-    ``for_completion`` the command is only read by a shell's completion, never called.
+    ``work`` is called with the kind's name, the inputs, and its own parameters by name.
     """
     flags = flags_of(kind)
     signature = inspect.signature(work)
@@ -260,8 +250,7 @@ def as_command(
             inputs |= _split_inputs(inputs.pop(ANY_INPUT, ()))
         return work(kind.name, inputs, **{name: given[name] for name in own if name in given})
 
-    shown = [f.parameter(for_completion=for_completion) for f in flags]
-    parameters = [*shown, *(signature.parameters[n] for n in own)]
+    parameters = [*(f.parameter() for f in flags), *(signature.parameters[n] for n in own)]
     # cyclopts reads the signature, so each kind's help shows exactly what the kind takes.
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # for inspect
     return command

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from a2e_async._core.paths import expand_home
-from a2e_async.errors import ConfigurationError
+from a2e_async.errors import ConfigurationError, InvalidInput
 from a2e_async.kinds.registry import PACKAGED, registry_of
 
 if TYPE_CHECKING:
@@ -28,7 +28,20 @@ def known_kinds() -> "KindRegistry":
 
 def kind_named(name: str) -> "TaskKind[..., Any]":
     """Return a kind by its name. Raises `InvalidInput` that suggests a similar name."""
-    return known_kinds().named(name)
+    try:
+        return known_kinds().named(declared_name(name))
+    except InvalidInput as error:
+        # The message names the option of a client.
+        own = str(error).replace(
+            "declared with A2E(kinds=…)", f"declared in the file of {VARIABLE}"
+        )
+        raise InvalidInput(own, field=error.field) from None
+
+
+def declared_name(name: str) -> str:
+    """Return a kind's name as it is declared: hyphens may be given for underscores."""
+    declared = name.replace("-", "_")
+    return declared if name not in kind_names() and declared in kind_names() else name
 
 
 def kind_names() -> tuple[str, ...]:

@@ -1,22 +1,42 @@
-"""Reports when the service stops answering status requests, and when it answers again."""
+"""Reports when the service cannot be reached or stops answering, and when it answers again."""
 
+import asyncio
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
 
 from attrs import define
 
 from a2e_async.cli.context import CommandContext
 from a2e_async.events import Attempt, Event
 
+if TYPE_CHECKING:
+    from a2e_async.client import A2E
+
+SILENCE: Final = 2.0
+"""Seconds without a first response after which a command says that it waits."""
+
 
 @contextmanager
 def report_outages(context: CommandContext) -> Generator[None]:
-    """Print one line to stderr when requests begin to fail, and one when they succeed again."""
-    listener = OutageListener(context=context)
-    context.event_listeners.append(listener.on_event)
+    """In the block, report failing polls, too: they are repeated for as long as the task runs."""
+    context.waiting = True
     try:
         yield
     finally:
+        context.waiting = False
+
+
+@contextmanager
+def report_failures(context: CommandContext, a2e: "A2E") -> Generator[None]:
+    """Print one line to stderr when requests begin to fail, and one when they succeed again."""
+    listener = OutageListener(context=context)
+    context.event_listeners.append(listener.on_event)
+    timer = asyncio.get_running_loop().call_later(SILENCE, listener.report_silence, a2e)
+    try:
+        yield
+    finally:
+        timer.cancel()
         context.event_listeners.remove(listener.on_event)
 
 
@@ -24,11 +44,12 @@ def report_outages(context: CommandContext) -> Generator[None]:
 class OutageListener:
     """Listens to the client's events. ``failing`` is true from an outage to the next answer.
 
-    Created for one command; changed by its client's events alone.
+    Created for one client; changed by its events alone.
     """
 
     context: CommandContext
     failing: bool = False
+    answered: bool = False
 
     def on_event(self, event: Event) -> None:
         """Handle one event of the client."""
@@ -36,14 +57,21 @@ class OutageListener:
             return
         if event.error == "CancelledError":  # cancelled by us: says nothing about the service
             return
+        self.answered = True
         outage = _describe_outage(event, self.context.host)
         if outage is None:
             if self.failing:
                 self.context.printer.note(f"{self.context.host} answers again")
             self.failing = False
-        elif not self.failing:
+        elif not self.failing and (self.context.waiting or event.retry_in is not None):
             self.failing = True
-            self.context.printer.note(f"{outage}; still retrying, the task continues")
+            after = "still retrying, the task continues" if self.context.waiting else "retrying"
+            self.context.printer.note(f"{outage}; {after}")
+
+    def report_silence(self, a2e: "A2E") -> None:
+        """Say that the first request has no response yet, if it is being sent."""
+        if not self.answered and a2e.stats().connections:
+            self.context.printer.note(f"no response from {self.context.host} yet; still waiting")
 
 
 def _describe_outage(event: Attempt, host: str) -> str | None:
@@ -51,7 +79,8 @@ def _describe_outage(event: Attempt, host: str) -> str | None:
     if event.error is None:
         return None
     if event.status is None:
-        return f"no response from {host}: {event.error}"
+        what = "no response from" if event.sends else "cannot reach"
+        return f"{what} {host}: {event.error}"
     if event.status >= 500:
         return f"{host} responds with {event.status}: {event.error}"
     return None

@@ -8,7 +8,9 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
-from attrs import define
+from attrs import define, field
+
+from a2e_async.cli import exit_codes
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,6 +27,8 @@ class Printer:
 
     as_json: bool = False
     quiet: bool = False
+    _lost: bool = field(default=False, init=False)
+    """Whether stdout could not be written, as on a full disk."""
 
     @property
     def live(self) -> bool:
@@ -34,12 +38,12 @@ class Printer:
     def out(self, text: str) -> None:
         """Write a line of the result to stdout; nothing if ``as_json``."""
         if not self.as_json:
-            _write(sys.stdout, f"{text}\n")
+            self._write_result(f"{text}\n")
 
     def json(self, value: Any) -> None:
         """Write one JSON document to stdout, on one line; nothing unless ``as_json``."""
         if self.as_json:
-            _write(sys.stdout, f"{json.dumps(value, default=str)}\n")
+            self._write_result(f"{json.dumps(value, default=str)}\n")
 
     def note(self, text: str) -> None:
         """Write an informative line to stderr; nothing if ``quiet``."""
@@ -49,6 +53,19 @@ class Printer:
     def error(self, text: str) -> None:
         """Write a line to stderr, even if ``quiet``."""
         _write(sys.stderr, f"{text}\n")
+
+    def exit_code(self, code: int) -> int:
+        """Return the exit code of a command: not success if what it printed is lost."""
+        return exit_codes.SERVICE if self._lost and code == exit_codes.OK else code
+
+    def _write_result(self, text: str) -> None:
+        error = _write(sys.stdout, text)
+        if error is not None and not self._lost:
+            self._lost = True
+            self.error(
+                f"error: stdout cannot be written: {error.strerror}. The command continues, and "
+                "loses nothing that is paid; only its output is lost from here on."
+            )
 
     def console(self, *, stderr: bool = True) -> "Console":
         """Return a rich console on stderr or stdout."""
@@ -104,19 +121,23 @@ def one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def _write(stream: TextIO | None, text: str) -> None:
+def _write(stream: TextIO | None, text: str) -> OSError | None:
+    """Write to a stream; return the error of one that is not closed, such as that of a full disk.
+
+    Nothing is raised: a command has more to do than to print.
+    """
     if stream is None:  # closed before the process started
-        return
+        return None
     try:
         stream.write(encodable(text, stream.encoding))
         stream.flush()
     except ValueError:  # closed since
-        return
+        return None
     except OSError as error:
-        # Windows reports a broken pipe as EINVAL; a closed terminal reports EIO.
-        if error.errno not in (errno.EPIPE, errno.EINVAL, errno.EIO):
-            raise
         redirect_to_devnull(stream)
+        # Windows reports a broken pipe as EINVAL; a closed terminal reports EIO.
+        return None if error.errno in (errno.EPIPE, errno.EINVAL, errno.EIO) else error
+    return None
 
 
 def redirect_to_devnull(stream: TextIO) -> None:

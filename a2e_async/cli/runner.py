@@ -42,7 +42,8 @@ def run_command(
         logging.getLogger("asyncio").addHandler(logging.NullHandler())
     with handle_signals() as signals:
         try:
-            return _report_left_over(context, asyncio.run(signals.run(work(context))))
+            code = asyncio.run(signals.run(work(context)))
+            return context.printer.exit_code(_report_left_over(context, code))
         except (KeyboardInterrupt, asyncio.CancelledError):
             signals.reporting = True
             return _report_interruption(context, signals.code)

@@ -1,6 +1,7 @@
 """``sandbox``: a simulator of the service on this machine, in the foreground."""
 
 import os
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter, validators
@@ -56,6 +57,10 @@ def sandbox(
             negative="",
         ),
     ] = None,
+    replay: Annotated[
+        Path | None,
+        Parameter(help="Report of a2e verify; responses have the shapes that it recorded."),
+    ] = None,
     flags: OutputFlags = OutputFlags(),  # noqa: B008  # frozen
 ) -> int:
     """Run a simulated A2E service on this machine until Ctrl-C. Free, offline.
@@ -70,6 +75,7 @@ def sandbox(
     arguments += ["--tls"] if tls else []
     arguments += [f"--fault={text}" for text in fault or ()]
     arguments += [f"--duration={text}" for text in duration or ()]
+    arguments += [] if replay is None else [f"--replay={replay}"]
     own = os.environ.get(VARIABLE, "").strip()
     arguments += ["--kinds", own] if own else []
     try:

@@ -14,8 +14,15 @@ from a2e_async.cli.batch.validation import check_key
 from a2e_async.cli.common_flags import Force, ServiceFlags
 from a2e_async.cli.context import CommandContext
 from a2e_async.cli.error_messages import error_message
+from a2e_async.cli.examples import EXAMPLES, epilogue, kind_example
 from a2e_async.cli.formatting import format_coins, output_json, task_json, text_result
-from a2e_async.cli.input_flags import as_command, as_typed, errors_as_flags, has_audio_or_video_file
+from a2e_async.cli.input_flags import (
+    as_command,
+    as_typed,
+    errors_as_flags,
+    flags_of,
+    has_audio_or_video_file,
+)
 from a2e_async.cli.known_kinds import kind_named, kind_names
 from a2e_async.cli.number_parsing import SECONDS
 from a2e_async.cli.outage_notices import report_outages
@@ -90,24 +97,31 @@ _HELP = {
 }
 
 
-def start_command_apps(tokens: Sequence[str], *, for_completion: bool = False) -> Iterator[App]:
+def start_command_apps(tokens: Sequence[str]) -> Iterator[App]:
     """Yield ``start``, ``run`` and ``quote`` as far as ``tokens`` need them.
 
     Importing all kinds is slow, so only the called kind's flags are generated; the others are
     commands by name only. Without a kind, as in ``a2e start --help``, all kinds are imported for
-    their summaries. ``for_completion`` generates all flags of all kinds.
+    their summaries. If all three are named, as for the docs, all of their flags are generated.
     """
     works: dict[str, Callable[..., int]] = {"start": start, "run": run, "quote": quote}
     kinds = kind_names()
     called_verb, called_kind = _find_verb_and_kind(tokens)
     for index, (verb, work) in enumerate(works.items()):
-        app = App(name=verb, help=_HELP[verb], sort_key=3 + index)
+        app = App(
+            name=verb,
+            help=f"{_HELP[verb]}\n\nThe flags of a kind: a2e {verb} KIND --help",
+            help_epilogue=epilogue(EXAMPLES[verb]),
+            usage=f"Usage: a2e {verb} KIND [OPTIONS]",
+            sort_key=3 + index,
+        )
         own = _OWN_PARAMETERS[verb]
-        for name in kinds if for_completion or verb == called_verb else ():
+        for name in kinds if verb == called_verb or works.keys() <= {*tokens} else ():
             if called_kind in (None, name):
                 kind = kind_named(name)
-                command = as_command(kind, work, own, for_completion=for_completion)
-                app.command(command, name=name, help=kind.summary)
+                command = as_command(kind, work, own)
+                example = kind_example(verb, name, flags_of(kind))
+                app.command(command, name=name, help=kind.summary, help_epilogue=epilogue(example))
             else:
                 app.command(_not_called, name=name)
         yield app

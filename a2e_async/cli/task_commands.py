@@ -6,7 +6,7 @@ from cyclopts import App, Parameter
 
 from a2e_async._core.tasks.kind import split_ref
 from a2e_async.cli import exit_codes
-from a2e_async.cli.common_flags import Force, KindName, ServiceFlags, Yes
+from a2e_async.cli.common_flags import Force, KindName, Ref, ServiceFlags, Yes
 from a2e_async.cli.confirmation import confirm
 from a2e_async.cli.context import CommandContext
 from a2e_async.cli.formatting import (
@@ -33,8 +33,6 @@ TASK = App(
     help="Show a task, wait for it, download its results, rename it, delete it.",
     sort_key=8,
 )
-
-Ref = Annotated[str, Parameter(help="The task's ref, as a2e start prints it: dubbing:66ea4dd8….")]
 
 
 @TASK.command

@@ -55,6 +55,7 @@ def _build_parser() -> argparse.ArgumentParser:
         help="KIND=SECONDS or KIND=MIN-MAX, before --speed; repeatable",
     )
     parser.add_argument("--kinds", default=None, help="TOML file with kinds of your own")
+    parser.add_argument("--replay", default=None, help="report of a2e verify to play")
     parser.add_argument("--json", action="store_true", help="print one line of JSON when ready")
     parser.add_argument("--exit-with-parent", action="store_true", help="stop at the end of stdin")
     return parser
@@ -81,6 +82,7 @@ async def _serve(options: argparse.Namespace) -> None:
         tls=options.tls,
         public_url=options.public_url,
         kinds=options.kinds,
+        replay=options.replay,
     )
     for text in options.fault:
         inject_fault(sandbox.faults, text)

@@ -9,7 +9,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
 from a2e_async.cli import exit_codes
-from a2e_async.cli.app import build
+from a2e_async.cli.app import COMMANDS, START_COMMANDS, build
 from a2e_async.cli.common_flags import COMMON, OutputFlags, ServiceFlags
 from a2e_async.cli.input_flags import INPUTS, flags_of
 from a2e_async.kinds import kind_named, kind_names
@@ -142,7 +142,7 @@ def _group(words: str) -> Any:
 
 @cache
 def _command_line() -> Any:
-    return build(for_completion=True)
+    return build([*START_COMMANDS, *COMMANDS])
 
 
 def _arguments(app: Any) -> list[Any]:

@@ -16,7 +16,6 @@ from rich.console import Console
 
 from a2e_async.cli import exit_codes
 from a2e_async.cli.batch.progress_bar import BatchProgress, progress_bar
-from a2e_async.cli.batch.validation import read_jobs
 from a2e_async.cli.printer import Printer
 from a2e_async.sandbox import Sandbox, check_media, media
 
@@ -220,19 +219,6 @@ def test_no_coins_end_it_with_their_own_code(a2e: Invoke, sandbox: Sandbox) -> N
     assert sandbox.calls["start", "dubbing"] <= 2
 
 
-def test_an_empty_file_is_done(a2e: Invoke, sandbox: Sandbox) -> None:
-    write(Path("jobs.jsonl"), "", "")
-    result = a2e("batch", "jobs.jsonl", *RUN, "--json")
-    assert (result.code, result.document["jobs"]) == (0, 0)
-    assert sandbox.calls_total == 0
-
-
-def test_a_file_changed_since_its_check_names_the_line(tmp_path: Path) -> None:
-    path = write(tmp_path / "jobs.jsonl", dub(), "{")
-    with pytest.raises(ValueError, match=r"jobs\.jsonl:2: .* changed since"):
-        list(read_jobs(path))
-
-
 def test_quiet_shows_errors_only(a2e: Invoke) -> None:
     write(Path("jobs.jsonl"), picture())
     result = a2e("batch", "jobs.jsonl", *RUN, "--quiet")
@@ -385,10 +371,14 @@ def test_pace_and_time_left() -> None:
     assert progress.rate(110.0) == " · 1.0/s · 50.0 s left"
     assert progress.rate(200.0) == " · 6.0/min · 8:20 min left"
     assert BatchProgress(total=9, began=0.0).rate(5.0) == ""
-    progress.coins, progress.unpriced = 30, 1
-    assert progress.summary() == (
-        "8 done · 50 earlier · 2 failed · 30 coins and 1 of unknown price"
-    )
+    for started, coins, unpriced, said in (
+        (0, 0, 0, "0 started"),
+        (5, 30, 0, "5 started, 30 coins"),
+        (6, 30, 1, "6 started, 30 coins, 1 with price not reported"),
+        (53, 0, 53, "53 started, price not reported"),
+    ):
+        progress.started, progress.coins, progress.unpriced = started, coins, unpriced
+        assert progress.summary() == f"8 done · 50 earlier · 2 failed · {said}"
 
 
 @pytest.mark.parametrize("width", [60, 80, 100])
@@ -403,7 +393,11 @@ def test_a_narrow_terminal_cuts_no_figure(width: int) -> None:
             return Console(file=written, width=width, force_terminal=True, color_system=None)
 
     progress = BatchProgress(
-        total=1036, coins=20198, unpriced=41, counts=Counter(ok=150, earlier=35, failed=1)
+        total=1036,
+        coins=20198,
+        started=151,
+        unpriced=41,
+        counts=Counter(ok=150, earlier=35, failed=1),
     )
     with progress_bar(Narrow(), progress) as update:
         update()

@@ -1,6 +1,7 @@
 """The check of a batch file before anything is spent: errors name the line."""
 
 import json
+import sys
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,14 @@ import pytest
 
 from a2e_async.cli import exit_codes
 from a2e_async.cli.batch.csv_cells import value_of
+from a2e_async.cli.batch.job_file import JobFile
 from a2e_async.cli.batch.validation import check_all
 from a2e_async.cli.input_flags import flags_of
 from a2e_async.errors import InvalidInput
 from a2e_async.kinds.registry import kind_named
-from a2e_async.sandbox import Sandbox
+from a2e_async.sandbox import Sandbox, media
 
-from .conftest import Invoke
+from .conftest import Invoke, ended, environment, popen
 from .test_batch import RUN, SOUND, dub, picture, write
 
 
@@ -91,7 +93,7 @@ def test_what_is_no_text_is_reported_with_its_line(a2e: Invoke) -> None:
     [
         ("jobs.jsonl", ["--limit", "0"], "limit must be"),
         ("jobs.jsonl", ["--retry-failed", "-1"], "--retry-failed must be"),
-        ("jobs.txt", [], "must end with .jsonl or .csv"),
+        ("jobs.txt", ["--sep", "ab"], "--sep must be one character"),
         ("gone.jsonl", [], "does not exist"),
         ("jobs.jsonl", ["--report", "jobs.jsonl"], "--report would overwrite 'jobs.jsonl'"),
         ("jobs.jsonl", ["--report", "jobs.db"], "--report would overwrite 'jobs.db'"),
@@ -130,7 +132,7 @@ async def test_a_long_file_is_checked_in_flat_memory(tmp_path: Path) -> None:
             for n in range(count):
                 file.write(json.dumps(picture(f"some-rather-long-key-of-a-job-{n:012}")) + "\n")
         tracemalloc.start()
-        found = await check_all(path, lambda _: None)
+        found = await check_all(JobFile(path, path.name, path.parent), lambda _: None)
         _, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert (found.job_count, found.error_count) == (count, 0)
@@ -144,10 +146,13 @@ async def test_a_long_file_is_checked_in_flat_memory(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("key,prompt\na,b\n", ":1: the first line must name the columns"),
-        ("kind;prompt\ntext_to_image;b\n", ":1: the first line must name the columns"),
+        ("type;prompt\na;b\n", ":1: the first line must name the columns: kind, key and inputs"),
+        ("kind\0,prompt\n", ":1: the file is no text"),
+        ("", ":1: the file has no jobs"),
+        ("kind,prompt\n# none yet\n", ":1: the file has no jobs"),
         ("kind,colour\ndubbing,b\n", ":1: colour: is not an input of any kind"),
         ("kind,prompt,prompt\n", ":1: prompt: names two columns"),
-        ("kind,prompt\ntext_to_image,b,c\n", ":2: the row has more cells"),
+        ("kind,prompt\ntext_to_image,b,c\n", ":2: the row has more cells than there are columns, "),
         ("kind,num_speakers\ndubbing,two\n", ":2: num_speakers: must be a whole number"),
         ("kind,drop_background_audio\ndubbing,maybe\n", ":2: drop_background_audio: must be true"),
         ("kind,voice_urls\nvoice_clone,a.wav\n", ":2: voice_urls: must be a JSON list"),
@@ -162,6 +167,126 @@ def test_a_csv_file_that_is_wrong(a2e: Invoke, sandbox: Sandbox, text: str, said
     assert result.code == exit_codes.USAGE
     assert f"jobs.csv{said}" in result.err
     assert sandbox.calls_total == 0
+
+
+PLAIN = "kind,key,prompt,max_images\ntext_to_image,a,dog,\ntext_to_image,b,,1\n"
+JSON = [picture("a"), {**picture("b"), "input": {"max_images": 1}}]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("jobs.csv", PLAIN.encode(), []),
+        ("jobs.csv", PLAIN.replace(",", ";").encode("utf-8-sig"), []),
+        ("jobs.txt", PLAIN.replace(",", "\t").encode("utf-16"), []),
+        ("jobs.tsv", PLAIN.replace(",", "\t").encode(), ["--sep", "tab"]),
+        ("jobs.csv", PLAIN.replace(",", "!").encode(), ["--sep", "!"]),
+        ("jobs.csv", b"sep=|\n" + PLAIN.replace(",", "|").encode(), []),
+        ("jobs.csv", PLAIN.replace("kind,key", " Kind , KEY ").encode(), []),
+        ("jobs.csv", PLAIN.replace("max_images", "Max Images").encode(), []),
+        ("jobs.csv", b'# one\n#two, "three\n' + PLAIN.encode(), []),
+        ("jobs.csv", PLAIN.replace("\ntext", "\n#text_to_image,c,dog,\ntext").encode(), []),
+        ("jobs.json", json.dumps(JSON).encode(), []),
+        ("jobs.jsonl", json.dumps(JSON, indent=2).encode("utf-16"), []),
+        ("jobs", "\n".join(json.dumps(job, indent=1) for job in JSON).encode(), []),
+        ("jobs.jsonl", "\n# c\n// d\n".join(map(json.dumps, JSON)).encode("utf-8-sig"), []),
+    ],
+)
+def test_files_as_people_have_them(
+    a2e: Invoke, sandbox: Sandbox, name: str, content: bytes, words: list[str]
+) -> None:
+    """Each holds one good job, and one that lacks its prompt: it is read to its end."""
+    Path(name).write_bytes(content)
+    result = a2e("batch", name, *RUN, *words, "--json")
+    assert result.code == exit_codes.USAGE
+    (error,) = result.document["error"]["errors"]
+    assert (error["field"], error["message"]) == ("prompt", "must be given.")
+    lines = content.decode("utf-16" if content[:1] in b"\xff\xfe" else "utf-8").split("\n")
+    begun = [number for number, line in enumerate(lines, 1) if '"b"' in line or "age,b" in line]
+    assert not begun or 0 <= begun[0] - error["line"] <= 5  # an object's line is its first
+    assert sandbox.calls_total == 0
+
+
+def test_a_quoted_number_sign_is_no_comment(a2e: Invoke) -> None:
+    Path("jobs.csv").write_text('key,kind,prompt\n"#1",text_to_image,dog\n#2,text_to_image,dog\n')
+    result = a2e("batch", "jobs.csv", "--dry-run")
+    assert "jobs.csv: 1 job: 1 text_to_image · 1 comment" in result.err
+
+
+def test_every_mistake_of_a_row(a2e: Invoke) -> None:
+    Path("jobs.csv").write_text(
+        "kind,key,source_url,target_lang,num_speakers,drop_background_audio,prompt\n"
+        "dubbing,auto:1,gone.wav,,two,maybe,x\n"
+    )
+    Path("jobs.jsonl").write_text(
+        json.dumps({"kind": "dubbing", "key": 5, "input": {"source_url": 5, "colour": 1}, "x": 1})
+    )
+    csv_file = a2e("batch", "jobs.csv", *RUN, "--json").document["error"]["errors"]
+    assert {error["field"] for error in csv_file} == {
+        *("key", "source_url", "target_lang", "num_speakers", "drop_background_audio", "prompt")
+    }
+    assert {error["line"] for error in csv_file} == {2}
+    json_file = a2e("batch", "jobs.jsonl", *RUN, "--json").document["error"]["errors"]
+    assert {error["field"] for error in json_file} == {
+        *("key", "source_url", "target_lang", "colour", "x")
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "errors"),
+    [
+        ('[{"kind": "text_to_image"', [(1, "in column 26, found the end")]),
+        ("[" + json.dumps(picture("a")) + ",\n", [(2, "the list is not closed")]),
+        (json.dumps(picture("a")) + "]", [(1, "the list is closed twice")]),
+        (
+            '[\n  {"kind": "text_to_image", "key" "a"},\n  {"kind": 5},\n  7\n]',
+            [(2, "Expecting ':'"), (3, "kind: is required"), (4, "found a int")],
+        ),
+    ],
+)
+def test_json_that_is_wrong(a2e: Invoke, text: str, errors: list[tuple[int, str]]) -> None:
+    Path("jobs.jsonl").write_text(text)
+    found = a2e("batch", "jobs.jsonl", *RUN).err.splitlines()[:-1]
+    assert len(found) == len(errors)
+    for line, (number, said) in zip(found, errors, strict=True):
+        assert line.startswith(f"jobs.jsonl:{number}: ")
+        assert said in line
+
+
+def test_a_workbook(a2e: Invoke, tmp_path: Path) -> None:
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    rows = [["# mine"], ["Kind", "Key", "Prompt", "Max Images"], ["text_to_image", 7, "dog", 2.0]]
+    for row in [*rows, [], ["text_to_image", "b", "=A1", None], ["text_to_image", "c", "#REF!"]]:
+        book.active.append(row)
+    book.save(tmp_path / "jobs.xlsx")
+    result = a2e("batch", "jobs.xlsx", *RUN)
+    assert result.err.splitlines()[:-1] == [
+        "jobs.xlsx:5: the cell in column C has a formula without a value, '=A1': open the "
+        "workbook in Excel and save it.",
+        "jobs.xlsx:6: the cell in column C has the error #REF!.",
+    ]
+    book.active.delete_rows(5, 2)
+    book.save(tmp_path / "jobs.xlsx")
+    assert "jobs.xlsx: 1 job: 1 text_to_image" in a2e("batch", "jobs.xlsx", "--dry-run").err
+
+
+def test_a_workbook_without_openpyxl(a2e: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openpyxl", None)
+    Path("jobs.xlsx").write_bytes(b"PK\x03\x04")
+    result = a2e("batch", "jobs.xlsx", *RUN)
+    assert "pip install 'a2e-async[xlsx]', or save the sheet as CSV" in result.err
+
+
+def test_jobs_from_a_pipe(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Their local paths are relative to the current directory."""
+    (tmp_path / "talk.wav").write_bytes(Path(media.speech()).read_bytes())
+    (tmp_path / "in").write_text(json.dumps(dub("a", source_url="talk.wav")))
+    with (tmp_path / "in").open() as given:
+        words = ("batch", "-", *RUN, "--limit", "3")
+        result = ended(popen(*words, env=environment(sandbox), cwd=tmp_path, stdin=given))
+    assert result.code == 0, result.err
+    assert "stdin: 1 job: 1 dubbing" in result.err
 
 
 @pytest.mark.parametrize(

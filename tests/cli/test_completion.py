@@ -2,15 +2,17 @@
 
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from a2e_async.cli import exit_codes
+from a2e_async.cli.completion import FILES
 from a2e_async.cli.input_flags import flags_of
 from a2e_async.kinds.registry import kind_named, kind_names
 
-from .conftest import Invoke
+from .conftest import Invoke, environment
 
 BASH = shutil.which("bash")
 ZSH = shutil.which("zsh")
@@ -18,6 +20,7 @@ FISH = shutil.which("fish")
 
 COMPLETE = """
 set -u
+a2e() { "$PYTHON" -m a2e_async "$@"; }
 source "$1"; shift
 complete -p a2e >/dev/null || exit 3
 IFS=$'\\t' read -r -a COMP_WORDS <<< "$1"
@@ -59,6 +62,7 @@ def completed(script: Path, *words: str) -> list[str]:
         capture_output=True,
         encoding="utf-8",
         cwd=script.parent,
+        env=environment(PYTHON=sys.executable),
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
@@ -76,12 +80,13 @@ def test_the_script_is_sound_bash(script: Path) -> None:
 def test_commands_and_kinds_are_offered(script: Path) -> None:
     assert {"start", "run", "quote", "task", "kinds", "say", "voices"} <= {*completed(script, "")}
     assert completed(script, "start", "dub") == ["dubbing"]
-    for verb in ("start", "run", "quote", "list", "kinds"):
+    assert completed(script, "task", "sh") == ["show"]
+    for verb in ("start", "list", "kinds"):
         assert {*completed(script, verb, "")} == {*kind_names()}, verb
 
 
 @needs_bash
-@pytest.mark.parametrize("kind", ["dubbing", "wan", "voice_clone"])
+@pytest.mark.parametrize("kind", ["dubbing", "wan"])
 def test_flags_of_a_kind_are_offered(script: Path, kind: str) -> None:
     offered = {*completed(script, "run", kind, "--")}
     assert {flag.flag for flag in flags_of(kind_named(kind))} <= offered
@@ -104,7 +109,7 @@ def test_zsh_completes_at_the_first_tab(invoke: Invoke, tmp_path: Path) -> None:
     (tmp_path / "_a2e").write_text(invoke("completion", "zsh").out)
     loaded = "fpath=($PWD $fpath); autoload -U _a2e; _arguments() { print -r -- $1 }; _a2e"
     sourced = "compdef() { print $* }; source ./_a2e"
-    for code, said in ((loaded, "-C\n"), (sourced, "_cyclopts_a2e a2e\n")):
+    for code, said in ((loaded, "-C\n"), (sourced, "_a2e a2e\n")):
         done = subprocess.run(
             [ZSH, "-f", "-c", code],
             capture_output=True,
@@ -130,13 +135,35 @@ def test_fish_completes(invoke: Invoke, tmp_path: Path) -> None:
     assert [line.split("\t")[0] for line in done.stdout.splitlines()] == ["dubbing"]
 
 
-@pytest.mark.parametrize("shell", ["zsh", "fish"])
-def test_the_script_of_another_shell_knows_every_kind(invoke: Invoke, shell: str) -> None:
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_script_asks_the_command(invoke: Invoke, shell: str) -> None:
     result = invoke("completion", shell)
     assert result.code == 0
-    for name in kind_names():
-        assert name in result.out
-    assert "source-url" in result.out
+    assert "a2e _complete" in result.out
+    assert len(result.out) < 2_000
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("", {"start", "batch", "version"}),
+        ("talk", set()),
+        ("run talk", {"talking_photo", "talking_video"}),
+        ("run text-to-image --pro", {"--prompt"}),
+        ("completion ", {"bash", "zsh", "fish"}),
+        ("batch ", {FILES}),
+        ("batch jobs.csv --on-unknown ", {"raise", "resend-may-pay-twice"}),
+        ("batch jobs.csv --dry-run --report ", {FILES}),
+        ("task show dubbing:1 --js", {"--json"}),
+        ("no-such-command ", set()),
+    ],
+)
+def test_what_is_offered(invoke: Invoke, words: str, offered: set[str]) -> None:
+    result = invoke("_complete", *words.split(" "))
+    assert result.code == 0
+    found = {*result.out.splitlines()}
+    assert offered <= found if words == "" else offered == found
+    assert not result.err
 
 
 def test_an_unknown_shell(invoke: Invoke) -> None:

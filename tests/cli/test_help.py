@@ -1,19 +1,25 @@
 """Help texts and usage errors."""
 
 import importlib
+import re
+import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from cyclopts import App
 
 from a2e_async._core.schema.inputs import input_fields
 from a2e_async.cli import exit_codes
-from a2e_async.cli.app import build
+from a2e_async.cli.app import COMMANDS, START_COMMANDS, build
+from a2e_async.cli.examples import EXAMPLES, epilogue
 from a2e_async.cli.flag_order import SWITCH_NAMES, VALUE_FLAG_NAMES, move_common_flags_last
 from a2e_async.cli.input_flags import OMITTED_INPUTS, flags_of
 from a2e_async.kinds.registry import kind_named, kind_names
+from a2e_async.sandbox import Sandbox
 
 from .conftest import Invoke, environment
 
@@ -23,8 +29,12 @@ def test_help_lists_commands_and_exit_codes(invoke: Invoke) -> None:
     assert result.code == 0
     for command in ("demo", "sandbox", "start", "run", "quote", "batch", "journal", "task", "list"):
         assert command in result.out
-    for code, meaning in exit_codes.MEANINGS.items():
-        assert f"{code:>3}  {meaning}" in result.out
+    line = " ".join(result.out.split())
+    assert line.endswith(exit_codes.LINE)
+    for code in exit_codes.MEANINGS:
+        assert re.search(rf"\b{code}\b", exit_codes.LINE)
+    assert "a2e run KIND --help" in line
+    assert "a2e run KIND --help" in invoke("run", "--help").out
 
 
 @pytest.mark.parametrize("words", [["--help"], ["start", "dubbing", "--help"], ["kinds"]])
@@ -46,7 +56,7 @@ def test_help_gives_the_commands_own_summaries(capsys: pytest.CaptureFixture[str
     """Although it imports none of them."""
     build(["--help"]).help_print([])
     shown = capsys.readouterr().out
-    build(for_completion=True).help_print([])
+    build([*START_COMMANDS, *COMMANDS]).help_print([])
     assert "Run the jobs of a file" in shown
     assert shown == capsys.readouterr().out
 
@@ -148,7 +158,56 @@ def test_wrong_usage_as_json(invoke: Invoke) -> None:
 def test_version(invoke: Invoke) -> None:
     from a2e_async import __version__
 
-    assert invoke("--version").out.strip() == __version__
+    for words in (["--version"], ["-V"], ["version"]):
+        assert invoke(*words).out.strip() == __version__
+        assert invoke(*words, "--json").document == invoke("--json", *words).document
+        assert invoke(*words, "--json").document == {"version": __version__}
+
+
+def commands(app: App, *words: str) -> Iterator[tuple[str, App]]:
+    """Yield each command that has no commands of its own, with its words."""
+    names = [name for name in app if not name.startswith("-")]
+    if not names or words in (("start",), ("run",), ("quote",)):
+        yield " ".join(words), app
+        return
+    for name in names:
+        yield from commands(app[name], *words, name)
+
+
+def test_every_command_shows_an_example_that_the_docs_run() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
+    found = dict(commands(build([*START_COMMANDS, *COMMANDS])))
+    assert found.keys() == EXAMPLES.keys()
+    for words, app in found.items():
+        assert app.help_epilogue == epilogue(EXAMPLES[words])
+        assert EXAMPLES[words] in page, words
+
+
+@pytest.mark.parametrize("kind", kind_names())
+def test_the_example_of_a_kind_is_complete(invoke: Invoke, kind: str) -> None:
+    shown = " ".join(invoke("start", kind, "--help").out.split())
+    example = shown.partition("Example: ")[2].partition(" Exit codes:")[0]
+    assert example.startswith(f"a2e start {kind}")
+    command, bound, _ = build(["start", kind]).parse_args(shlex.split(example)[1:])
+    assert callable(command)
+    assert bound.kwargs.keys() >= {f.name for f in flags_of(kind_named(kind)) if f.required}
+
+
+def test_kinds_may_be_written_with_hyphens(a2e: Invoke, sandbox: Sandbox) -> None:
+    ref = a2e("start", "text-to-image", "--prompt", "dog").out.strip()
+    assert ref.startswith("text_to_image:")
+    assert a2e("task", "wait", ref.replace("_", "-")).code == 0
+    assert a2e("list", "text-to-image", "--json").document["kind"] == "text_to_image"
+    assert a2e("kinds", "text-to-image").out.startswith("text_to_image: ")
+    assert 'Did you mean "text_to_image"?' in a2e("start", "text-to-imag").err
+
+
+@pytest.mark.parametrize("words", ["run dubbing --sorce-url x", "quote dubbing --sorce-url=x"])
+def test_a_typo_is_found_before_what_it_leaves_out(invoke: Invoke, words: str) -> None:
+    result = invoke(*words.split())
+    assert result.code == exit_codes.USAGE
+    assert "Unknown option: --sorce-url. Did you mean --source-url?" in result.err
+    assert "required" not in result.err
 
 
 def test_shared_flags_may_stand_first() -> None:

@@ -2,10 +2,12 @@
 
 import errno
 import io
+import socket
 from typing import Any
 
 import pytest
 
+from a2e_async import A2E, RetryPolicy
 from a2e_async.cli import exit_codes
 from a2e_async.cli.common_flags import OutputFlags
 from a2e_async.cli.context import CommandContext
@@ -39,6 +41,7 @@ def attempt(error: str | None, status: int | None = None) -> Attempt:
 
 def test_each_outage_is_reported_once(capsys: pytest.CaptureFixture[str]) -> None:
     listener = OutageListener(context=context())
+    listener.context.waiting = True
     lost, good = attempt("ConnectError"), attempt(None, 200)
     not_found, own = attempt("NotFound", 404), attempt("CancelledError")
     for event in (good, lost, lost, own, lost, good, good, not_found, attempt("ServerError", 502)):
@@ -53,15 +56,40 @@ def test_each_outage_is_reported_once(capsys: pytest.CaptureFixture[str]) -> Non
     ]
 
 
-def test_quiet_says_nothing_and_a_wait_over_listens_no_more(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_quiet_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     place = context(quiet=True)
     with report_outages(place):
-        (hear,) = place.event_listeners
-        hear(attempt("ConnectError"))
-    assert not place.event_listeners
+        OutageListener(context=place).on_event(attempt("ConnectError"))
+    assert not place.waiting
     assert not capsys.readouterr().err
+
+
+def test_a_service_that_cannot_be_reached_is_named_at_once(
+    a2e: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as free:  # nobody listens on its port
+        free.bind(("127.0.0.1", 0))
+        host = f"127.0.0.1:{free.getsockname()[1]}"
+    seen: list[str] = []
+    monkeypatch.setenv("A2E_BASE_URL", f"http://{host}")
+    retry = RetryPolicy(initial=0.01, max_attempts=3)
+    monkeypatch.setitem(A2E.__init__.__kwdefaults__, "retry", retry)
+    monkeypatch.setattr(Printer, "note", lambda self, text: seen.append(text))
+    result = a2e("credits")
+    assert result.code == exit_codes.SERVICE
+    assert [text for text in seen if "retrying" in text] == [
+        f"cannot reach {host}: ConnectError; retrying"
+    ]
+    assert f"{host} could not be reached" in result.err
+
+
+def test_a_service_that_does_not_answer(
+    a2e: Invoke, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("a2e_async.cli.outage_notices.SILENCE", 0.0)
+    sandbox.faults.slow(0.3, "coins")
+    result = a2e("credits")
+    assert (result.code, "yet; still waiting" in result.err) == (0, True)
 
 
 def test_a_wait_reports_that_polls_fail_and_work_again(a2e: Invoke, sandbox: Sandbox) -> None:

@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 
 from a2e_async.cli import exit_codes
-from a2e_async.cli.app import build
+from a2e_async.cli.app import COMMANDS, START_COMMANDS, build
 from a2e_async.cli.flag_order import SWITCH_NAMES, VALUE_FLAG_NAMES
 from a2e_async.kinds.registry import kind_names
 
@@ -48,7 +48,7 @@ def test_every_command_has_a_section_with_an_example(writer: ModuleType) -> None
 
 def test_every_flag_is_on_the_page(writer: ModuleType) -> None:
     """Read from the commands themselves, those of every kind included."""
-    common, line = {*SWITCH_NAMES, *VALUE_FLAG_NAMES}, build(for_completion=True)
+    common, line = {*SWITCH_NAMES, *VALUE_FLAG_NAMES}, build([*START_COMMANDS, *COMMANDS])
     rows = {row.split("]")[0].removeprefix("| ["): row for row in writer.kind_flags().splitlines()}
     assert all(f"`{flag}`" in writer.common_flags() for flag in common)
     for words in writer.commands():

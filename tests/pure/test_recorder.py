@@ -235,14 +235,19 @@ async def test_a_key_gives_the_task_it_stands_for(clients: Clients, check_first:
     assert (None if entry is None else entry.ids) == ((A,) if check_first else None)
 
 
-@pytest.mark.parametrize("other", [{"digest": "e"}, {"kind": VOICE}])
-async def test_a_key_stands_for_one_start(clients: Clients, other: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("other", "what"), [({"digest": "e"}, "other inputs"), ({"kind": VOICE}, "another kind")]
+)
+async def test_a_key_stands_for_one_start(
+    clients: Clients, other: dict[str, Any], what: str
+) -> None:
     recorder, _ = clients.recorder()
     await accepted(recorder, A)
     with pytest.raises(KeyConflict) as caught:
         await recorder.reserve_key(start_attempt(**other))
     assert str(caught.value) == (
-        "key 'k' was used before with other inputs. Use another key, or the same inputs."
+        f"key 'k' was used before with {what}. Paid was dubbing:{A}. To start again (charged "
+        "again), use another key; to use that result, the same inputs."
     )
     assert (caught.value.key, caught.value.ref) == ("k", f"dubbing:{A}")
 

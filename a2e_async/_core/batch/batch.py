@@ -159,6 +159,8 @@ class BatchServices:
     input_digest: "Callable[[PreparedJob[Any]], Any]"
     input_and_file_digests: "Callable[[PreparedJob[Any]], Any]"
     """Return the digest of a job's inputs, and those of its local files."""
+    changed_inputs: "Callable[[PreparedJob[Any], Entry], Any]"
+    """Return the names of the inputs that differ from those of an entry."""
     fetch_price: "FetchPrice"
     attach_entry: "Callable[[PreparedJob[Any], Any], Task[Any]]"
     recorder: "JournalRecorder | None"

@@ -99,7 +99,12 @@ class DryRunPlanner:
             if entry is None or entry.state is State.RESERVED:
                 break
             if (entry.kind, entry.digest) != (job.kind.name, digest):
-                raise key_conflict(job.key or "", entry.ref)
+                raise key_conflict(
+                    job.key or "",
+                    entry.ref,
+                    changed=await self.services.changed_inputs(job, entry),
+                    paths=entry.paths.values(),
+                )
             paid += self._count_entry(entry)
             if not entry.failed or failures >= self.retry_failed:
                 return self._outcome_of_entry(job, keyed_job, entry, paid)

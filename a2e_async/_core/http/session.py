@@ -82,6 +82,9 @@ MAX_DECODE_ATTEMPTS: Final = 2
 # What aiohttp raises before it writes a request; RuntimeError if its session was closed.
 _EXPECTED: Final = (aiohttp.ClientError, OSError, RuntimeError)
 
+ResponseObserver = Callable[[ApiCall, int, Mapping[str, str], bytes], None]
+"""Called with a call, and the status, headers and body of its response, without the API key."""
+
 _JSON: Final = {"Content-Type": "application/json"}
 _STREAM: Final = {"Accept": "text/event-stream"}
 
@@ -130,6 +133,8 @@ class ApiSession:
         self._reporter = RequestReporter(emit)
         self._retry_budget = RetryBudget()
         self._sleeps = CancellableSleep()
+        self.observer: ResponseObserver | None = None
+        """Called with every response that was read completely."""
 
     def __repr__(self) -> str:
         return f"<Session {self._base}{' closed' if self._session_holder.closed else ''}>"
@@ -320,6 +325,8 @@ class ApiSession:
             else:
                 body = await response.read()
             body = self._secret.scrub(body)
+            if self.observer is not None:
+                self.observer(call, status, headers, body)
         except Exception as raw:
             if response is not None:
                 response.close()

@@ -2,6 +2,7 @@
 
 import secrets
 import time
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -48,10 +49,20 @@ def start_key_of_remaining_tasks(key: str) -> str | None:
     return key.removeprefix(_REMAINING_KEY_PREFIX).partition(":")[2]
 
 
-def key_conflict(key: str, ref: str | None) -> KeyConflict:
-    """Return the error for a key that another start has; ``ref`` is that of its task, if known."""
+def key_conflict(
+    key: str, ref: str | None, *, changed: Sequence[str] = (), paths: Iterable[str] = ()
+) -> KeyConflict:
+    """Return the error for a key that another start has.
+
+    ``ref`` is that of its task, if known, and ``paths`` are its saved files; ``changed`` are the
+    inputs that differ, if known.
+    """
+    how = f"another {' and another '.join(changed)}" if changed else "other inputs"
+    saved = ", ".join(paths)
+    paid = f" Paid was {ref}{saved and f', saved as {saved}'}." if ref else ""
     return KeyConflict(
-        f"key {key!r:.60} was used before with other inputs. Use another key, or the same inputs.",
+        f"key {key!r:.60} was used before with {how}.{paid} To start again (charged again), use "
+        "another key; to use that result, the same inputs.",
         key=key,
         ref=ref,
     )

@@ -1,5 +1,6 @@
 """What the journal's recorder reads and sets of a paid request in progress."""
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from a2e_async._core.journal.protocol import Entry, State
@@ -35,6 +36,8 @@ class RecordedSpec(Protocol):
 
     @property
     def needs_no_upload(self) -> bool: ...
+
+    def changed_inputs(self, entry: Entry) -> Sequence[str]: ...
 
 
 class RecordedStart(RecordedRequest, Protocol):

@@ -230,7 +230,10 @@ class JournalRecorder:
             result = await self.journal.begin(attempt.entry(State.RESERVED))
             entry = result.entry
             if (entry.kind, entry.digest) != (attempt.spec.kind.name, attempt.spec.digest):
-                raise key_conflict(attempt.key, entry.ref)
+                changed = attempt.spec.changed_inputs(entry)
+                raise key_conflict(
+                    attempt.key, entry.ref, changed=changed, paths=entry.paths.values()
+                )
             if entry.state >= State.ACCEPTED:
                 if not entry.ids:
                     raise KeyConflict(

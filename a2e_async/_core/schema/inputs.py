@@ -326,12 +326,7 @@ def build_input(cls: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> T
     unknown = [name for name in kwargs if name not in known]
     missing = [name for name, required in known.items() if required and name not in kwargs]
     if unknown:
-        names = ", ".join(sorted(known))
-        raise InvalidInput(
-            f"There is no input {short_repr(unknown[0])}.{_did_you_mean(unknown[0], known)} Known "
-            f"inputs: {names}.",
-            field=unknown[0],
-        )
+        raise _unknown_input(unknown[0], known)
     if missing:
         raise InvalidInput(f"{' and '.join(missing)} must be given.", field=missing[0])
     made: TaskInput = cls(**kwargs)
@@ -347,6 +342,38 @@ def _did_you_mean(unknown: str, known: Iterable[str]) -> str:
     close = [name for name in names if len(unknown) > 2 and unknown.lower() in name.split("_")]
     close = close or get_close_matches(unknown.lower(), names, n=1)
     return f" Did you mean {' or '.join(close)}?" if close else ""
+
+
+def input_errors(cls: Any, given: Mapping[str, Any]) -> list[InvalidInput]:
+    """Return every error in the inputs of a start; none if `build_input` accepts them.
+
+    Rules across several inputs are checked only if each input is right.
+    """
+    known = _required_by_name(cls)
+    errors = [_unknown_input(name, known) for name in given if name not in known]
+    for f in input_fields(cls):
+        if given.get(f.name) is None:
+            if f.required:
+                errors.append(InvalidInput(f"{f.name} must be given.", field=f.name))
+            continue
+        try:
+            _check(f, given[f.name])
+        except InvalidInput as error:
+            errors.append(error)
+    if not errors:
+        try:
+            build_input(cls, (), given)
+        except InvalidInput as error:
+            errors.append(error)
+    return errors
+
+
+def _unknown_input(name: str, known: Iterable[str]) -> InvalidInput:
+    hint = _did_you_mean(name, known)
+    return InvalidInput(
+        f"There is no input {short_repr(name)}.{hint} Known inputs: {', '.join(sorted(known))}.",
+        field=name,
+    )
 
 
 def is_url(value: str) -> bool:

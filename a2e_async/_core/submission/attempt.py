@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 _ALPHABET: Final = "0123456789abcdefghijklmnopqrstuv"
 _BIT_OFFSETS: Final = range(0, 100, 5)
 
+_FILE_DIGEST: Final = "="
+"""Precedes a name in ``echo`` for the digest of local files; no field of a record begins so."""
+
 PreparedMedia = Mapping[tuple[str, int | None], "LocalUpload | str"]
 """Each media input of a start by field and list index: its URL or a checked local file."""
 
@@ -78,6 +81,21 @@ class StartSpec:
     def needs_no_upload(self) -> bool:
         """Whether it can be sent without uploading (and paying for) a file."""
         return all(isinstance(item, str) for item in self.media.values())
+
+    def changed_inputs(self, entry: Entry) -> tuple[str, ...]:
+        """Return the names of the inputs that differ from those of an entry, as far as known."""
+        return changed_inputs(self.kind, self.inputs, self.media, entry)
+
+    def file_digests(self) -> Mapping[str, str]:
+        """Return digests of the inputs with local files, whose URL differs in each start."""
+        if self.needs_no_upload:
+            return {}
+        wire_names = {f.name: f.wire_name for f in self.kind.inputs}
+        local = {
+            wire_names[name] for (name, _), one in self.media.items() if not isinstance(one, str)
+        }
+        digests = _comparable_digests(self.kind, self.inputs, self.media)
+        return {_FILE_DIGEST + name: digests[name] for name in local if name in digests}
 
     def without_media(self) -> "StartSpec":
         """Return it without what may be large."""
@@ -153,7 +171,7 @@ class StartAttempt(PaidRequest["Task[Any]"]):
             digest=spec.digest,
             sent_at=utc_now(),
             expected=spec.task_count,
-            echo=body_digests(body),
+            echo={**body_digests(body), **spec.file_digests()},
         )
 
     def entry(self, state: State, ids: tuple[str, ...] = (), coins: int | None = None) -> Entry:
@@ -244,11 +262,42 @@ def input_digest(kind: TaskKind[..., Any], inputs: TaskInput, media: PreparedMed
     Local files count by content, URLs without their signature, and names not at all: a retry
     with a newly signed URL must be recognised as the same start.
     """
+    return _json_digest([kind.name, _comparable_body(kind, inputs, media)])
+
+
+def changed_inputs(
+    kind: TaskKind[..., Any], inputs: TaskInput, media: PreparedMedia, entry: Entry
+) -> tuple[str, ...]:
+    """Return the names of the inputs that differ from those of an entry; () if it has too little.
+
+    An entry knows its inputs once it was sent, and local files if this version wrote it.
+    """
+    if entry.kind != kind.name:
+        return ("kind",)
+    if not entry.echo:
+        return ()
+    names = {f.wire_name: f.name for f in kind.inputs if not f.common}
+    before = {name: entry.echo.get(_FILE_DIGEST + name, entry.echo.get(name)) for name in names}
+    now = _comparable_digests(kind, inputs, media)
+    changed = [name for wire, name in names.items() if now.get(wire) != before[wire]]
+    # What is in `extra`, or an input of a kind without an input class, has its name in the API.
+    return (*changed, *(w for w in now if w not in names and now[w] != entry.echo.get(w)))
+
+
+def _comparable_body(
+    kind: TaskKind[..., Any], inputs: TaskInput, media: PreparedMedia
+) -> dict[str, Any]:
     urls = {
         input_key: stable_url(item) if isinstance(item, str) else f"sha256:{item.digest}"
         for input_key, item in media.items()
     }
-    return _json_digest([kind.name, kind.request_body(inputs, urls)])
+    return kind.request_body(inputs, urls)
+
+
+def _comparable_digests(
+    kind: TaskKind[..., Any], inputs: TaskInput, media: PreparedMedia
+) -> dict[str, str]:
+    return body_digests(_comparable_body(kind, inputs, media))
 
 
 def call_digest(kind: str, body: Mapping[str, Any]) -> str:

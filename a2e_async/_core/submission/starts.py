@@ -24,6 +24,7 @@ from a2e_async._core.submission.attempt import (
     PreparedMedia,
     StartAttempt,
     StartSpec,
+    changed_inputs,
     input_digest,
     new_mark,
     outgoing_name,
@@ -252,6 +253,12 @@ class StartRegistry(PaidRequests[StartAttempt, Task[Any]]):
         media = await self._prepare_media(inputs)
         local = frozenset(item.digest for item in media.values() if not isinstance(item, str))
         return input_digest(kind, inputs, media), local
+
+    async def changed_inputs(
+        self, kind: TaskKind[..., Any], inputs: TaskInput, entry: "Entry"
+    ) -> tuple[str, ...]:
+        """Return the names of the inputs that differ from those of an entry. No network access."""
+        return changed_inputs(kind, inputs, await self._prepare_media(inputs), entry)
 
     # -- resuming from the journal -------------------------------------------------------------
 

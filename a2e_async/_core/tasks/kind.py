@@ -20,6 +20,7 @@ from a2e_async._core.schema.inputs import (
     InputField,
     TaskInput,
     build_input,
+    input_errors,
     input_fields,
 )
 from a2e_async._core.schema.json_guard import check_body
@@ -210,6 +211,16 @@ class TaskKind(Generic[InputsP, RecordT]):
             )
         self._refuse_constants(given)
         return UntypedInput.build(self._media_names, given)
+
+    def input_errors(self, given: Mapping[str, Any]) -> Sequence[InvalidInput]:
+        """Return every error in the inputs of a start; none if `build_input` accepts them."""
+        if self.input is not None:
+            return input_errors(self.input, given)
+        try:
+            self.build_input(given)
+        except InvalidInput as error:
+            return [error]
+        return []
 
     @cached_property
     def inputs(self) -> tuple[InputField, ...]:

@@ -6,12 +6,12 @@ from contextlib import aclosing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 from cyclopts import Parameter
 
 from a2e_async._core.batch.manifest import FILE_NAME
 from a2e_async.cli import exit_codes
-from a2e_async.cli.batch.job_file import check_file
+from a2e_async.cli.batch.job_file import STDIN, JobFile, LineError, open_job_file
 from a2e_async.cli.batch.progress_bar import (
     BatchProgress,
     budget_text,
@@ -49,10 +49,11 @@ if TYPE_CHECKING:
 
 HELP: Final = (
     "Run the jobs of a file, each paid once, and save their results. Costs coins.\n\n"
-    'A line of JSONL is {"kind": "dubbing", "key": "talk-17", "input": {...}, "meta": {...}}; '
-    "the columns of a CSV file are kind, key and inputs (empty cells are ignored; lists and "
-    "objects are JSON). Local paths are relative to the file's directory. The whole file is "
-    "checked before anything is spent. However a run ends, the same command continues it: jobs "
+    'A job in JSON is {"kind": "dubbing", "key": "talk-17", "input": {...}, "meta": {...}}, one a '
+    "line (JSONL), or a list of them; the columns of a CSV file or Excel sheet are kind, key and "
+    "inputs (empty cells are ignored; lists and objects are JSON). Lines that begin with # are "
+    "comments. Local paths are relative to the file's directory. The whole file is checked before "
+    "anything is spent. However a run ends, the same command continues it: jobs "
     "that are done are skipped, and it waits for running ones. Failed jobs are started again, and "
     "charged again, only with --retry-failed."
 )
@@ -65,7 +66,7 @@ OnUnknown = Literal["raise", "resend-may-pay-twice"]
 class BatchOptions:
     """The arguments and flags of the command."""
 
-    file: Path
+    file: str
     out: Path
     journal: Path | None
     name: str | None
@@ -75,10 +76,11 @@ class BatchOptions:
     budget: int | None = None
     unknown_cost: int | None = None
     on_unknown: OnUnknown = "raise"
+    sep: str | None = None
 
     def command_line(self) -> str:
         """Return the command that continues this batch."""
-        words = ["a2e", "batch", str(self.file), "--out", str(self.out)]
+        words = ["a2e", "batch", "-" if self.file == STDIN else self.file, "--out", str(self.out)]
         for flag, value, default in (
             ("--journal", self.journal, None),
             ("--name", self.name, None),
@@ -88,13 +90,17 @@ class BatchOptions:
             ("--budget", self.budget, None),
             ("--unknown-cost", self.unknown_cost, None),
             ("--on-unknown", self.on_unknown, "raise"),
+            ("--sep", self.sep, None),
         ):
             words += [] if value == default else [flag, str(value)]
         return shlex.join(words)
 
 
 def batch(
-    file: Annotated[Path, Parameter(help="File of jobs, ending with .jsonl or .csv.")],
+    file: Annotated[
+        Path,
+        Parameter(help="File of jobs: JSONL, JSON, CSV (also with ; or tab) or .xlsx; - is stdin."),
+    ],
     /,
     *,
     out: Annotated[
@@ -148,6 +154,10 @@ def batch(
             "later if the service's list does not show it; the list may be wrong."
         ),
     ] = "raise",
+    sep: Annotated[
+        str | None,
+        Parameter(help="Separator of the columns of a CSV file, such as ; or tab; detected."),
+    ] = None,
     dry_run: Annotated[
         bool,
         switch("Check the file and print the price; spend nothing."),
@@ -156,7 +166,7 @@ def batch(
 ) -> int:
     """Run the jobs of a file, each paid once, and save their results."""
     options = BatchOptions(
-        file=file,
+        file=str(file),
         out=out,
         journal=journal,
         name=name,
@@ -166,18 +176,22 @@ def batch(
         budget=budget,
         unknown_cost=unknown_cost,
         on_unknown=on_unknown,
+        sep=sep,
     )
-    return run_command(flags, lambda context: _batch(context, options, dry_run=dry_run))
+    # Before the event loop runs: reading a pipe may take long, and Ctrl-C ends it.
+    with open_job_file(str(file), sep) as jobs:
+        return run_command(flags, lambda context: _batch(context, options, jobs, dry_run=dry_run))
 
 
-async def _batch(context: CommandContext, options: BatchOptions, *, dry_run: bool) -> int:
+async def _batch(
+    context: CommandContext, options: BatchOptions, file: JobFile, *, dry_run: bool
+) -> int:
     from a2e_async._core.batch.batch import validate_batch_options
     from a2e_async.cli.batch.report import check_report
 
     validate_batch_options(options.limit, options.retry_failed)
     budget = _budget(options)
     check_name(options.name, many_tasks=True)
-    check_file(options.file)
     if options.journal is None and not dry_run:
         raise InvalidInput(
             "a2e batch needs --journal, such as --journal jobs.db: the file that records each "
@@ -188,30 +202,29 @@ async def _batch(context: CommandContext, options: BatchOptions, *, dry_run: boo
     if options.report is not None:
         manifest = options.out / FILE_NAME
         journals = [options.journal] if options.journal else []
-        check_report(options.report, options.file, manifest, *journals)
+        check_report(options.report, file.path, manifest, *journals)
     context.interruption_lines = lambda: ["Nothing was started."]
-    with progress_line(context.printer, f"checking {options.file.name}") as show:
-        checked = await check_all(options.file, show)
+    with progress_line(context.printer, f"checking {file.label}") as show:
+        checked = await check_all(file, show)
     if checked.error_count:
-        return _report_line_errors(context, options, checked)
+        return _report_line_errors(context, file, checked)
     kinds = ", ".join(f"{count} {kind}" for kind, count in checked.kinds.most_common())
     context.printer.note(
-        f"{options.file}: {format_count(checked.job_count, 'job')}{kinds and f': {kinds}'}"
+        f"{file.label}: {format_count(checked.job_count, 'job')}: {kinds}"
+        + (f" · {format_count(checked.comment_count, 'comment')}" if checked.comment_count else "")
     )
     if dry_run:
-        return await _print_prices(context, options, checked)
-    return await _run(context, options, checked.job_count, budget)
+        return await _print_prices(context, options, file, checked)
+    return await _run(context, options, file, checked.job_count, budget)
 
 
-def _report_line_errors(
-    context: CommandContext, options: BatchOptions, checked: ValidationResult
-) -> int:
+def _report_line_errors(context: CommandContext, file: JobFile, checked: ValidationResult) -> int:
     for error in checked.errors:
-        context.printer.error(error.text(str(options.file)))
+        context.printer.error(error.text(file.label))
     count = checked.error_count
     if count > MAX_PRINTED_ERRORS:
         context.printer.error(f"... and {count - MAX_PRINTED_ERRORS} more")
-    message = f"{options.file} has {format_count(count, 'error')}. Nothing was started."
+    message = f"{file.label} has {format_count(count, 'error')}. Nothing was started."
     context.printer.error(f"error: {message}")
     errors = [
         {"line": error.number, "field": error.field, "message": error.message}
@@ -223,7 +236,7 @@ def _report_line_errors(
 
 
 async def _print_prices(
-    context: CommandContext, options: BatchOptions, checked: ValidationResult
+    context: CommandContext, options: BatchOptions, file: JobFile, checked: ValidationResult
 ) -> int:
     from a2e_async._core.journal.sqlite import SqliteJournal
     from a2e_async._core.submission.budget import Budget
@@ -235,7 +248,7 @@ async def _print_prices(
     totals = PriceTotals()
     async with context.client(journal) as a2e:
         outcomes = a2e.batch(
-            read_jobs(options.file),
+            read_jobs(file, totals.invalid.add),
             limit=CONCURRENT_QUOTES,
             retry_failed=options.retry_failed,
             download_to=options.out.absolute(),
@@ -249,7 +262,7 @@ async def _print_prices(
                     totals.add(outcome)
                     show(f"requesting prices: {totals.job_count} jobs")
     if totals.invalid.error_count:
-        return _report_line_errors(context, options, totals.invalid)
+        return _report_line_errors(context, file, totals.invalid)
     about = "about " if totals.approximate_count else ""
     lines = [f"{about}{format_coins(totals.coins)} for {format_count(totals.priced, 'job')}"]
     if totals.unpriced:
@@ -299,7 +312,11 @@ def _budget_fit(options: BatchOptions, totals: "PriceTotals", total: int) -> str
 
 
 async def _run(
-    context: CommandContext, options: BatchOptions, jobs: int, budget: "Budget | None"
+    context: CommandContext,
+    options: BatchOptions,
+    file: JobFile,
+    jobs: int,
+    budget: "Budget | None",
 ) -> int:
     from a2e_async._core.journal.sqlite import SqliteJournal
     from a2e_async.cli.batch.report import open_report
@@ -312,7 +329,7 @@ async def _run(
     )
     context.interruption_lines = lambda: _interruption_lines(options, progress)
     context.event_listeners.append(progress.on_event)
-    with open_report(options.report, options.file, options.journal) as report:
+    with open_report(options.report, file.path, options.journal) as report:
         try:
             resend = options.on_unknown != "raise"
             async with context.client(journal, resend=resend) as a2e:
@@ -321,7 +338,7 @@ async def _run(
                     context,
                     a2e,
                     options,
-                    OutcomeRecorder(context, options, progress, report, journal),
+                    OutcomeRecorder(context, options, file, progress, report, journal),
                 )
         except asyncio.CancelledError:
             raise  # `run_command` prints the interruption lines
@@ -335,7 +352,8 @@ async def _run(
             if isinstance(error, BudgetExceeded):
                 raise BudgetExceeded(_budget_message(error)) from error
             raise
-    return _finish(context, options, progress)
+    code = _finish(context, options, file, progress, added=progress.total - jobs)
+    return exit_codes.SERVICE if code == exit_codes.OK and report and report.failed else code
 
 
 @frozen
@@ -344,26 +362,50 @@ class OutcomeRecorder:
 
     context: CommandContext
     options: BatchOptions
+    file: JobFile
     progress: BatchProgress
     report: "BatchReport | None"
     journal: "Journal"
+    _invalid: set[LineError] = field(factory=set[LineError], init=False)
 
     async def add(self, outcome: "Outcome[Any]") -> None:
         """Handle one outcome."""
         from a2e_async.cli.batch.report import report_line
 
-        line = report_line(outcome, await self._coins(outcome))
-        self.progress.counts[line["status"]] += 1
         self.progress.refused += isinstance(outcome.error, BudgetExceeded)
-        if self.report is not None:
-            self.report.write(line)
+        self._add(report_line(outcome, await self._coins(outcome)))
+
+    def add_invalid(self, error: LineError) -> None:
+        """Handle, once, an error in a line that was written after the file was checked."""
+        from a2e_async.cli.batch.report import result_item
+
+        if error in self._invalid:
+            return
+        if all(error.number != other.number for other in self._invalid):
+            item = result_item("", None, None, "error")
+            message = f"{f'{error.field}: ' if error.field else ''}{error.message}"
+            self._add({"line": error.number, **item, "error": message})
+        else:
+            self.context.printer.error(error.text(self.file.label))
+        self._invalid.add(error)
+
+    def _add(self, line: dict[str, Any]) -> None:
+        progress = self.progress
+        progress.counts[line["status"]] += 1
+        progress.total = max(progress.total, progress.ended)
         printer = self.context.printer
+        if self.report is not None and (lost := self.report.write(line)):
+            printer.error(
+                f"error: the report {self.options.report} cannot be written: {lost.strerror}. The "
+                "batch continues without it, and the journal has every outcome: "
+                f"{shlex.join(['a2e', 'journal', 'list', str(self.options.journal), '--all'])}"
+            )
         for path in line["paths"]:
             printer.out(path)
         if line["error"]:
             failure_count = self.progress.ended - self.progress.succeeded
             if failure_count <= MAX_PRINTED_ERRORS:
-                printer.error(f"{self.options.file}:{line['line']}: {line['error']}")
+                printer.error(f"{self.file.label}:{line['line']}: {line['error']}")
             if failure_count == MAX_PRINTED_ERRORS:
                 hint = f"see {self.options.report}" if self.report else "--report lists all of them"
                 printer.error(f"... further errors are not printed; {hint}")
@@ -381,7 +423,7 @@ async def _consume(
     context: CommandContext, a2e: "A2E", options: BatchOptions, recorder: OutcomeRecorder
 ) -> None:
     outcomes = a2e.batch(
-        CheckedFile(options.file, recorder.progress.total),
+        CheckedFile(recorder.file, recorder.progress.total, recorder.add_invalid),
         limit=options.limit,
         retry_failed=options.retry_failed,
         budget=recorder.progress.budget,
@@ -457,23 +499,35 @@ def _unknown_start_hints(options: BatchOptions) -> list[str]:
     ]
 
 
-def _finish(context: CommandContext, options: BatchOptions, progress: BatchProgress) -> int:
+def _finish(
+    context: CommandContext,
+    options: BatchOptions,
+    file: JobFile,
+    progress: BatchProgress,
+    *,
+    added: int,
+) -> int:
     printer, counts = context.printer, progress.counts
+    if added:
+        printer.note(f"{format_count(added, 'row')} added to {file.label} while it ran")
     printer.note(f"{progress.ended} of {progress.total} · {progress.summary()}")
+    if progress.started > options.limit:
+        printer.note(f"at most {options.limit} ran at the same time (--limit)")
     budget = progress.budget
     if budget is not None:
         printer.note(budget_text(budget))
+    tries = "once" if not options.retry_failed else f"up to {options.retry_failed + 1} times"
     hints: list[tuple[bool, str]] = [
         (
             bool(counts["failed"]),
-            "Failed jobs are not started again, because that is charged again; --retry-failed 1 "
-            "allows it.",
+            f"{format_count(counts['failed'], 'job')} failed, each started {tries}. Another start "
+            f"is charged again; --retry-failed {options.retry_failed + 1} allows it.",
         ),
         *((bool(counts["unknown"]), hint) for hint in _unknown_start_hints(options)),
         (bool(counts["error"]), f"Retry the remaining jobs with: {options.command_line()}"),
         (
             progress.ended != progress.total,
-            f"{options.file} was changed since it was checked.",
+            f"{file.label} was changed since it was checked.",
         ),
     ]
     for applies, hint in hints:

@@ -72,8 +72,16 @@ class BatchProgress:
             for status in STATUSES
             if self.counts[status] or status == "ok"
         ]
-        unpriced = f" and {self.unpriced} of unknown price" if self.unpriced else ""
-        return " · ".join([*parts, format_coins(self.coins) + unpriced])
+        return " · ".join([*parts, self._spending()])
+
+    def _spending(self) -> str:
+        priced = self.started - self.unpriced
+        if not self.started:
+            return "0 started"
+        prices = [format_coins(self.coins)] if priced else []
+        if self.unpriced:
+            prices.append(f"{f'{self.unpriced} with ' if priced else ''}price not reported")
+        return f"{self.started} started, {', '.join(prices)}"
 
     def rate(self, now: float) -> str:
         """Return the rate of this run and the estimated remaining time; "" if it is too early."""

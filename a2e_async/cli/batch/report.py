@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from attrs import frozen
+from attrs import define
 
 from a2e_async._core.batch.batch import Outcome
 from a2e_async.cli.batch.validation import LineJob
@@ -73,17 +73,27 @@ def result_item(
     }
 
 
-@frozen
+@define(eq=False)
 class BatchReport:
-    """A report file. Each line is one write, so that a reader never sees a partial line."""
+    """A report file. Each line is one write, so that a reader never sees a partial line.
+
+    Created and written by one batch. After an error, as on a full disk, it is ``failed``, and
+    nothing more is written.
+    """
 
     fd: int
+    failed: bool = False
 
-    def write(self, line: dict[str, Any]) -> None:
-        """Append a line. Raises OSError."""
+    def write(self, line: dict[str, Any]) -> OSError | None:
+        """Append a line; return the error if it cannot be written."""
         data = f"{json.dumps(line, ensure_ascii=False)}\n".encode("utf-8", "replace")
-        while data:  # one write, unless the disk is nearly full
-            data = data[os.write(self.fd, data) :]
+        try:
+            while data and not self.failed:  # one write, unless the disk is nearly full
+                data = data[os.write(self.fd, data) :]
+        except OSError as error:
+            self.failed = True
+            return error
+        return None
 
 
 @contextmanager

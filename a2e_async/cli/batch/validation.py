@@ -13,14 +13,13 @@ from attrs import define, field, frozen
 
 from a2e_async._core.paths import local_path
 from a2e_async._core.schema.inputs import (
-    AcceptedMedia,
     check_media,
     is_url,
 )
 from a2e_async._core.tasks.kind import TaskKind
 from a2e_async._core.typeguards import is_list
 from a2e_async.cli.batch.csv_cells import is_plain
-from a2e_async.cli.batch.job_file import JobLine, LineError, read_rows
+from a2e_async.cli.batch.job_file import Comment, JobFile, JobLine, LineError, read_rows
 from a2e_async.cli.known_kinds import kind_named
 from a2e_async.errors import InvalidInput
 from a2e_async.kinds.jobs import Job
@@ -52,6 +51,7 @@ class ValidationResult:
     kinds: Counter[str] = field(factory=Counter[str])
     errors: list[LineError] = field(factory=list[LineError])
     error_count: int = 0
+    comment_count: int = 0
 
     @property
     def job_count(self) -> int:
@@ -65,50 +65,47 @@ class ValidationResult:
             self.errors.append(error)
 
 
-async def check_all(path: Path, show: Callable[[str], None]) -> ValidationResult:
+async def check_all(file: JobFile, show: Callable[[str], None]) -> ValidationResult:
     """Check every line: kind, inputs, local files and repeated keys.
 
-    Keys are kept in a temporary file, so that memory does not grow with the batch file. Raises
-    OSError if the file cannot be read.
+    Raises OSError if the file cannot be read.
     """
-    result, base = ValidationResult(), path.parent.absolute()
-    # SQLite deletes a database without a name when it is closed.
-    with closing(sqlite3.connect("")) as keys, closing(read_rows(path)) as rows:
-        keys.execute("CREATE TABLE keys (key TEXT PRIMARY KEY, line INTEGER) WITHOUT ROWID")
-        for count, row in enumerate(rows, 1):
-            if isinstance(row, LineError):
-                result.add(row)
-            else:
+    result = ValidationResult()
+    with closing(_checked_rows(file)) as rows:
+        for count, (row, _, errors) in enumerate(rows, 1):
+            result.comment_count += isinstance(row, Comment)
+            if isinstance(row, JobLine):
                 result.kinds[row.kind] += 1
-                for error in _errors(row, base, keys):
-                    result.add(error)
+            for error in errors:
+                result.add(error)
             if count % LINES_PER_STEP == 0:
-                show(f"checking {path.name}: {count} jobs")
+                show(f"checking {file.label}: {count} jobs")
                 await asyncio.sleep(0)
+    if not result.job_count and not result.error_count:
+        result.add(LineError(1, "the file has no jobs."))
     return result
 
 
-def read_jobs(path: Path) -> Generator[LineJob]:
-    """Yield the jobs of a file that was validated before.
-
-    Raises `InvalidInput` at an invalid line: the file was changed since.
-    """
-    base = path.parent.absolute()
-    with closing(read_rows(path)) as rows:
-        for row in rows:
-            if isinstance(row, LineError):
-                raise InvalidInput(
-                    f"{row.text(str(path))} The file was changed since it was checked."
-                )
-            yield job_of(row, base)
+def read_jobs(file: JobFile, on_error: Callable[[LineError], None]) -> Generator[LineJob]:
+    """Yield the jobs of a file; ``on_error`` gets each error of a line that changed since."""
+    with closing(_checked_rows(file)) as rows:
+        for _, job, errors in rows:
+            for error in errors:
+                on_error(error)
+            if job is not None and not errors:
+                yield job
 
 
 @frozen
 class CheckedFile:
-    """The ``job_count`` jobs of a validated file; each iteration reads it again."""
+    """The ``job_count`` jobs of a validated file; each iteration reads and checks it again.
 
-    path: Path
+    Rows that were appended meanwhile are jobs, too.
+    """
+
+    file: JobFile
     job_count: int
+    on_error: Callable[[LineError], None]
 
     def __len__(self) -> int:
         """Return the number of jobs."""
@@ -116,23 +113,25 @@ class CheckedFile:
 
     def __iter__(self) -> Generator[LineJob]:
         """Yield the jobs, like `read_jobs`."""
-        return read_jobs(self.path)
+        return read_jobs(self.file, self.on_error)
 
 
-def job_of(row: JobLine, base: Path) -> LineJob:
-    """Return a line's job; local paths are relative to ``base``. Raises `InvalidInput`."""
-    kind = kind_named(row.kind)
-    inputs = {name: value for name, value in row.inputs.items() if value is not None}
-    for name in _media_inputs(kind) & inputs.keys():
-        value = inputs[name]
-        inputs[name] = (
-            [_resolve_path(name, item, base) for item in value]
-            if is_list(value)
-            else _resolve_path(name, value, base)
-        )
-    built = kind.build_input(inputs)
-    check_key(built.key)
-    return LineJob(kind, built, row.number)
+def _checked_rows(
+    file: JobFile,
+) -> Generator[tuple[JobLine | LineError | Comment, LineJob | None, list[LineError]]]:
+    """Yield each row with its job, if it is one, and its errors.
+
+    Keys are kept in a temporary file, so that memory does not grow with the batch file.
+    """
+    # SQLite deletes a database without a name when it is closed.
+    with closing(sqlite3.connect("")) as keys, closing(read_rows(file)) as rows:
+        keys.execute("CREATE TABLE keys (key TEXT PRIMARY KEY, line INTEGER) WITHOUT ROWID")
+        for row in rows:
+            if isinstance(row, JobLine):
+                job, errors = _check_row(row, file.base, keys)
+                yield row, job, errors
+            else:
+                yield row, None, [row] if isinstance(row, LineError) else []
 
 
 def check_key(key: str | None) -> None:
@@ -157,31 +156,64 @@ def check_key(key: str | None) -> None:
         )
 
 
-def _errors(row: JobLine, base: Path, keys: sqlite3.Connection) -> Generator[LineError]:
+def _check_row(
+    row: JobLine, base: Path, keys: sqlite3.Connection
+) -> tuple[LineJob | None, list[LineError]]:
+    """Return a line's job, None if it cannot be built, and all errors of the line."""
+    kind, errors = kind_named(row.kind), list(row.errors)
+    inputs = {name: value for name, value in row.inputs.items() if value is not None}
+    for name in _media_inputs(kind) & inputs.keys():
+        value = inputs[name]
+        inputs[name] = (
+            [_resolve_path(item, base) for item in value]
+            if is_list(value)
+            else _resolve_path(value, base)
+        )
+    unread = _fields_of(errors)
+    found = [
+        error
+        for error in kind.input_errors(inputs)
+        if error.field not in unread and "input" not in unread
+    ]
+    job = None
+    if not found and not errors:
+        job = LineJob(kind, kind.build_input(inputs), row.number)
+    errors += [LineError.of(row.number, error) for error in found]
+    for f in kind.inputs:
+        if f.media is None or f.name in _fields_of(errors) or f.name not in inputs:
+            continue
+        value = inputs[f.name]
+        for item in value if is_list(value) else [value]:
+            if isinstance(item, str) and not is_url(item):
+                file_error = _file_error(item, f.media.types, f.name)
+                errors += [LineError.of(row.number, file_error)] if file_error else []
+    key = inputs.get("key")
+    if "key" in _fields_of(errors) or not isinstance(key, str) or not key.strip():
+        return job, errors
     try:
-        job = job_of(row, base)
+        check_key(key)
+        keys.execute("INSERT INTO keys VALUES (?, ?)", (key, row.number))
     except InvalidInput as error:
-        yield LineError.of(row.number, error)
-        return
-    for f, _, value in job.input.media():
-        if isinstance(value, str) and not is_url(value):
-            types: AcceptedMedia = f.find_metadata(AcceptedMedia)
-            file_error = _file_error(value, types.types, f.name)
-            if file_error is not None:
-                yield LineError.of(row.number, file_error)
-    if job.key is None:
-        return
-    try:
-        keys.execute("INSERT INTO keys VALUES (?, ?)", (job.key, row.number))
+        errors.append(LineError.of(row.number, error))
     except sqlite3.IntegrityError:
-        (line,) = keys.execute("SELECT line FROM keys WHERE key = ?", (job.key,)).fetchone()
-        yield LineError(row.number, f"{job.key!r:.60} is already the key of line {line}.", "key")
+        (line,) = keys.execute("SELECT line FROM keys WHERE key = ?", (key,)).fetchone()
+        errors.append(
+            LineError(row.number, f"{key!r:.60} is already the key of line {line}.", "key")
+        )
+    return job, errors
 
 
-def _resolve_path(name: str, value: Any, base: Path) -> Any:
-    """Return a media input with its local path relative to ``base``. Raises `InvalidInput`."""
-    check_media(name, value)
-    return value if is_url(value) else str(base / local_path(value, name))
+def _fields_of(errors: list[LineError]) -> set[str | None]:
+    return {error.field for error in errors}
+
+
+def _resolve_path(value: Any, base: Path) -> Any:
+    """Return a media input with its local path relative to ``base``."""
+    try:
+        check_media("", value)
+    except InvalidInput:
+        return value  # reported with the other inputs
+    return value if is_url(value) else str(base / local_path(value, ""))
 
 
 @lru_cache(maxsize=256)

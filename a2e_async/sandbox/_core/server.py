@@ -24,6 +24,7 @@ from .faults import Faults
 from .kinds.declared_kind import DeclaredKind
 from .locked_service import LockedService
 from .object_store import AuthLeak
+from .replay import Replay
 from .results.maker import MediaBackend, MediaBackendChoice
 from .simulated_task import Durations
 from .views import LedgerView, TaskView, view_tasks
@@ -86,6 +87,10 @@ class Sandbox:
     """Kinds of your own, as given to `A2E`: a list of declarations, or a TOML file with them. They
     behave as declared; a task costs 10 coins."""
 
+    replay: str | os.PathLike[str] | None = None
+    """A report of ``a2e verify`` whose shapes all responses have: fields, types, status words,
+    HTTP statuses and headers."""
+
     clock: Callable[[], float] = time.monotonic
     epoch: float | None = None
     """The calendar time at the start, in seconds since 1970; None for now."""
@@ -111,6 +116,7 @@ class Sandbox:
     ca_file: Path | None = attrs.field(init=False, default=None)
     """With ``tls``, the certificate that clients must trust (PEM), while the sandbox runs."""
 
+    _replay: Replay | None = attrs.field(init=False, default=None, repr=False)
     _locked: LockedService = attrs.field(init=False, repr=False)
     _pool: ThreadPoolExecutor | None = attrs.field(init=False, default=None, repr=False)
     _runners: list[web.ServerRunner] = attrs.field(
@@ -131,6 +137,8 @@ class Sandbox:
             self.public_url = _checked_public_url(self.public_url)
         if self.tls:
             require_trustme()
+        if self.replay is not None:
+            self._replay = Replay.load(self.replay)
         self._locked = LockedService.create(
             source=self.clock,
             speed=self.speed,
@@ -248,7 +256,7 @@ class Sandbox:
         self._locked.open()
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="a2e-sandbox")
         try:
-            api = serve_browsers(ApiHandler(self._locked, self.api_key, self.clock))
+            api = serve_browsers(ApiHandler(self._locked, self.api_key, self.clock, self._replay))
             storage = serve_browsers(StorageHandler(self._locked, self._pool))
             if self.tls:
                 self.ca_file = self._locked.maker.directory / "ca.pem"

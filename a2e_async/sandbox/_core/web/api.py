@@ -18,6 +18,7 @@ from ..api_spec import counted_role
 from ..faults import REQUEST_FAULTS, Fault
 from ..kind_operations.prompt_extension import event_stream
 from ..locked_service import LockedService
+from ..replay import PlayedResponse, Replay
 from .responses import (
     MonotonicClock,
     close_connection,
@@ -52,12 +53,15 @@ class ApiHandler:
     locked: LockedService
     api_key: str
     real: MonotonicClock
+    replay: Replay | None = None
+    """The recorded shapes that responses have, if a report is played."""
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Return the response to a request."""
         found = self.locked.router.find(request.method, request.path)
         if found is None:
-            return html_response(404, "404 Not Found")
+            played = None if self.replay is None else self.replay.play_unknown_path()
+            return html_response(404, "404 Not Found") if played is None else _as_http(played)
         operation, given = found
         role = counted_role(operation)
         with self.locked.lock:
@@ -66,7 +70,7 @@ class ApiHandler:
         if wait:
             return self._rate_limited(wait)
         if not self._is_authorized(request):
-            return self._json_answer(self._failure(401, "Invalid token"))
+            return self._answer(None, self._failure(401, "Invalid token"))
         fault = self.locked.faults.take(REQUEST_FAULTS, role, operation.kind)
         if fault is not None and fault.name == "reset":
             return close_connection(request, reset=True)
@@ -127,13 +131,19 @@ class ApiHandler:
         self, request: web.BaseRequest, response: SandboxResponse, call: SandboxRequest
     ) -> web.StreamResponse:
         if not _wants_event_stream(call) or response.status != 200:
-            return self._json_answer(response)
+            return self._answer(call, response)
         stream = web.StreamResponse(headers={"Cache-Control": "no-cache", **cors_headers(request)})
         stream.content_type, stream.charset = "text/event-stream", "utf-8"
         await stream.prepare(request)
         for event in event_stream(response.body):
             await stream.write(event)
         return stream
+
+    def _answer(self, call: SandboxRequest | None, response: SandboxResponse) -> web.Response:
+        """Return a response in its recorded shape, if a report is played."""
+        if self.replay is None:
+            return self._json_answer(response)
+        return _as_http(self.replay.play(call, response))
 
     def _json_answer(self, response: SandboxResponse) -> web.Response:
         return json_response(json_bytes(response.body), response.status)
@@ -170,6 +180,14 @@ class ApiHandler:
     def _trace_field(self) -> dict[str, str]:
         with self.locked.lock:
             return {"trace_id": self.locked.service.trace_id()}
+
+
+def _as_http(played: PlayedResponse) -> web.Response:
+    if played.body is None:
+        if played.is_html:
+            return html_response(played.status, "Recorded page", played.headers)
+        return web.Response(status=played.status, text="recorded", headers=played.headers)
+    return json_response(json_bytes(played.body), played.status, played.headers)
 
 
 def _reject_constant(name: str) -> None:

@@ -1,0 +1,1 @@
+"""``a2e verify``: compares the service with what this package expects of it."""
