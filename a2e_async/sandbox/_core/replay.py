@@ -45,7 +45,7 @@ _EXAMPLES: Final[Mapping[str, Any]] = {
     "text:number": "1",
     "text:time": "2026-01-01T00:00:00.000Z",
 }
-_TYPES: Final[Mapping[type, str]] = {
+_TYPES: Final[Mapping[type[object], str]] = {
     type(None): "null",
     bool: "boolean",
     int: "integer",
@@ -235,9 +235,7 @@ class _Player:
         words = [word.removeprefix("word:") for word in plain if word.startswith("word:")]
         if words and isinstance(value, str):
             return self._conform_status(value, words)
-        cls: type[object] = type(value)
-        sort = _TYPES.get(cls, "text")
-        if any(word.partition(":")[0] == sort for word in plain):
+        if any(word.partition(":")[0] == _type_word(value) for word in plain):
             return value
         return self.example(shape)
 
@@ -394,3 +392,7 @@ def _example_ids(request: SandboxRequest) -> tuple[str, ...]:
     listed: Any = request.body.get("ids") if is_mapping(request.body) else None
     named = [request.id, *request.query.values(), *(listed if is_list(listed) else ())]
     return tuple(id for id in named if isinstance(id, str) and id.startswith(EXAMPLE_ID_PREFIX))
+
+
+def _type_word(value: object) -> str:
+    return _TYPES.get(type(value), "text")
