@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final
 from attrs import define, evolve, field, frozen
 
 from a2e_async._core.clock import utc_now
-from a2e_async._core.files.open_file import release_files
 from a2e_async._core.journal.protocol import Entry, State
 from a2e_async._core.journal.recorder import recovery_from_entry
 from a2e_async._core.redact import stable_url
@@ -214,6 +213,8 @@ class StartAttempt(PaidRequest["Task[Any]"]):
 
     def drop_inputs(self) -> None:
         """Drop the media, which may be large: nothing will be sent any more."""
+        from a2e_async._core.files.open_file import release_files  # it loads aiohttp
+
         release_files(self.spec.open_files)
         self.spec = self.spec.without_media()
 

@@ -165,6 +165,8 @@ def batch(
     flags: ServiceFlags = ServiceFlags(),  # noqa: B008  # frozen
 ) -> int:
     """Run the jobs of a file, each paid once, and save their results."""
+    from a2e_async._core.batch.batch import validate_batch_options
+
     options = BatchOptions(
         file=str(file),
         out=out,
@@ -178,6 +180,7 @@ def batch(
         on_unknown=on_unknown,
         sep=sep,
     )
+    validate_batch_options(limit, retry_failed)
     # Before the event loop runs: reading a pipe may take long, and Ctrl-C ends it.
     with open_job_file(str(file), sep) as jobs:
         return run_command(flags, lambda context: _batch(context, options, jobs, dry_run=dry_run))
@@ -186,10 +189,8 @@ def batch(
 async def _batch(
     context: CommandContext, options: BatchOptions, file: JobFile, *, dry_run: bool
 ) -> int:
-    from a2e_async._core.batch.batch import validate_batch_options
     from a2e_async.cli.batch.report import check_report
 
-    validate_batch_options(options.limit, options.retry_failed)
     budget = _budget(options)
     check_name(options.name, many_tasks=True)
     if options.journal is None and not dry_run:
