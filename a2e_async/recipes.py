@@ -270,7 +270,7 @@ def _checked_duration(seconds: float) -> int:
         raise InvalidInput(
             f"The video is {seconds:.0f} s long, and the service makes at most "
             f"{MAX_LIP_SYNC_SECONDS} s speak at a time. Cut it, or pass duration=20 for the "
-            "beginning alone; a2e.dubbing makes the sound of longer videos.",
+            "beginning alone; dubbing alone makes the sound of longer videos.",
             field="duration",
         )
     return min(max(1, math.ceil(seconds)), MAX_LIP_SYNC_SECONDS)

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import Final
 
+from a2e_async._core.schema.media_input import ACCEPTED
 from a2e_async.cli.known_kinds import kind_named, kind_names
 from a2e_async.cli.printer import one_line
 from a2e_async.errors import (
@@ -35,7 +36,8 @@ _REPLACEMENTS: Final[tuple[tuple[str, str], ...]] = (
     (r"a2e\.(\w+)\.quote\([^()]*\)", r"a2e quote \1"),
     (r"(?<![.\w])list\(\)", "a2e list"),
     (r" \((?:error|task)\.\w+\)", ""),
-    # Bytes and `Output` objects cannot be given to a flag.
+    # Bytes, streams and `Output` objects cannot be given to a flag.
+    (re.escape(ACCEPTED), "a URL or a local path"),
     (r"([^,;:]+), ([^,;:]+), bytes,? or an? Output", r"\1 or \2"),
     (r"([^,;:]+), bytes,? or ([^,;:]+)", r"\1 or \2"),
     (r"(\w[^,;:]*) or an Output", r"\1"),

@@ -45,6 +45,7 @@ EXAMPLES: Final[Mapping[str, str]] = {
     "credits": "a2e credits --history",
     "mcp": "a2e mcp --budget 500 --out results",
     "doctor": "a2e doctor",
+    "verify": "a2e verify",
     "completion": "a2e completion bash > a2e-completion.bash",
     "version": "a2e version",
 }

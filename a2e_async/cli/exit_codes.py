@@ -53,7 +53,8 @@ MEANINGS: Final[Mapping[int, str]] = {
 
 LINE: Final = (
     "Exit codes: 0 success, 1 task failed, 2 usage, 3 API key, 4 coins, 5 start unknown, "
-    "6 network or machine, 7 partly done, 124 timeout, 129, 130, 143 interrupted; see docs/cli.md."
+    "6 network or machine, 7 partly done, 8 deviations, 124 timeout, 129, 130, 143 interrupted; "
+    "see docs/cli.md."
 )
 """All exit codes in one line, for the end of each help."""
 

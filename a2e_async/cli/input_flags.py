@@ -28,7 +28,7 @@ from a2e_async._core.typeguards import is_list, is_mapping
 from a2e_async.cli import strict_json
 from a2e_async.cli.error_messages import in_cli_words
 from a2e_async.cli.number_parsing import choice_of, number, parse_each, parse_one, whole_number
-from a2e_async.errors import InvalidInput
+from a2e_async.errors import InvalidInput, KeyConflict
 
 INPUTS = Group("Inputs", sort_key=0)
 
@@ -200,11 +200,14 @@ def has_audio_or_video_file(kind: TaskKind[..., Any], inputs: Mapping[str, Any])
 
 @contextmanager
 def errors_as_flags(kind: TaskKind[..., Any]) -> Generator[None]:
-    """Raise `InvalidInput` with flags instead of input names; ``field`` keeps the input's name."""
+    """Raise `InvalidInput` and `KeyConflict` with flags instead of input names in their texts."""
     try:
         yield
     except InvalidInput as error:
         raise InvalidInput(message_with_flags(kind, str(error)), field=error.field) from error
+    except KeyConflict as error:
+        message = message_with_flags(kind, str(error))
+        raise KeyConflict(message, key=error.key, ref=error.ref) from error
 
 
 def message_with_flags(kind: TaskKind[..., Any], text: str) -> str:

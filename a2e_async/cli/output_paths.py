@@ -74,8 +74,8 @@ class Destination:
         instead = " For a video with the dubbed sound: a2e dub-video." if makes == "dubbing" else ""
         better = self.path.with_suffix(_EXAMPLES[media or "file"])
         raise InvalidInput(
-            f"--out {self.path} names {article} {claimed}, but {makes} makes {media}: give a name "
-            f"such as {better}, or a directory.{instead} Nothing was started.",
+            f"--out {self.path} names {article} {claimed} file, but {makes} makes {media}: give a "
+            f"name such as {better}, or a directory.{instead} Nothing was started.",
             field="out",
         )
 

@@ -60,8 +60,8 @@ def test_a_changed_row_says_what_changed_and_what_is_paid(
             ("b", "another source_url"),
             ("c", "another kind"),
         ):
-            said = f"key '{key}' was used before with {what}. Paid was {lines[key]['ref']}, saved "
-            assert f"{said}as {lines[key]['paths'][0]}. To start again" in result.err
+            paid = f"The paid task is {lines[key]['ref']}, saved as {lines[key]['paths'][0]}."
+            assert f"key '{key}' was used before with {what}. {paid} To start again" in result.err
     assert len(sandbox.ledger.starts()) == 3
 
 

@@ -167,6 +167,23 @@ def test_refusals_name_the_flag(a2e: Invoke) -> None:
     assert message_with_flags(dubbing, "see https://a/source_url") == "see https://a/source_url"
 
 
+def test_messages_name_flags_and_nothing_of_python(
+    a2e: Invoke, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    wanted = "error: --source-url takes a URL or a local path; the URL must begin with http:// or"
+    for words in (["run"], ["start"], ["quote"]):
+        refused = a2e(*words, "dubbing", "--source-url", "ftp://host/a.wav", "--target-lang", "es")
+        assert refused.err.startswith(wanted)
+    write(tmp_path / "jobs.jsonl", {"kind": "dubbing", "input": {"source_url": 5}})
+    refused = a2e("batch", "jobs.jsonl", *RUN)
+    assert "source_url: must be a URL or a local path, got 5." in refused.err
+    journaled = ["start", "dubbing", "--target-lang", "es", "--journal", "j.db", "--key", "k"]
+    assert a2e(*journaled, "--source-url", SOUND).code == 0
+    other = a2e(*journaled, "--source-url", "https://example.com/b.wav")
+    assert "key 'k' was used before with another --source-url. The paid task is " in other.err
+    assert len(sandbox.ledger.starts()) == 1
+
+
 def test_a_lost_call_is_no_start() -> None:
     words = {
         kind: describe_lost_start(

@@ -246,8 +246,8 @@ async def test_a_key_stands_for_one_start(
     with pytest.raises(KeyConflict) as caught:
         await recorder.reserve_key(start_attempt(**other))
     assert str(caught.value) == (
-        f"key 'k' was used before with {what}. Paid was dubbing:{A}. To start again (charged "
-        "again), use another key; to use that result, the same inputs."
+        f"key 'k' was used before with {what}. The paid task is dubbing:{A}. To start again "
+        "(charged again), use another key; to use that result, the same inputs."
     )
     assert (caught.value.key, caught.value.ref) == ("k", f"dubbing:{A}")
 

@@ -59,7 +59,7 @@ def key_conflict(
     """
     how = f"another {' and another '.join(changed)}" if changed else "other inputs"
     saved = ", ".join(paths)
-    paid = f" Paid was {ref}{saved and f', saved as {saved}'}." if ref else ""
+    paid = f" The paid task is {ref}{saved and f', saved as {saved}'}." if ref else ""
     return KeyConflict(
         f"key {key!r:.60} was used before with {how}.{paid} To start again (charged again), use "
         "another key; to use that result, the same inputs.",

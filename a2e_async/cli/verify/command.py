@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 HELP: Final = (
     "Compare the service with what this package expects of it, and write a report. Free, unless "
     "--spend is given.\n\n"
-    "About 100 requests, at most 120, in well under a minute. It only reads: the balance and its "
+    "About 110 requests, at most 140, in less than a minute. It only reads: the balance and its "
     "history, voices, avatars, the lists of all kinds, prices, and how failures look. The report "
     "has the shapes of the responses, without ids, names, texts, prompts, URLs or the API key, so "
     "that it can be pasted into a public issue."

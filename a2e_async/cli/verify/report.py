@@ -29,7 +29,6 @@ Finding = Literal[
     "unknown status",
     "paging ignored",
     "not listed",
-    "other name",
 ]
 
 
