@@ -47,9 +47,8 @@ def open_result(
         for path in paths:
             context.printer.out(str(path))
         context.printer.json({**task_json(task), "files": [str(path) for path in paths]})
-        shown = [
-            print_ or _show(path) for path in paths
-        ]  # all, also after one that cannot be shown
+        # A list: the others are shown, too, if one cannot be.
+        shown = [print_ or _show(path) for path in paths]
         if not all(shown):
             context.printer.note("There is no program to show them, or no display.")
         return exit_codes.OK

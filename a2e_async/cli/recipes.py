@@ -12,11 +12,19 @@ from a2e_async.cli.common_flags import Force, ServiceFlags
 from a2e_async.cli.context import CommandContext
 from a2e_async.cli.formatting import format_coins, output_json
 from a2e_async.cli.input_flags import as_typed, errors_as_flags
-from a2e_async.cli.number_parsing import NUMBER, WHOLE
+from a2e_async.cli.number_parsing import WHOLE
 from a2e_async.cli.output_paths import correction_notice, prepare_file_destination
 from a2e_async.cli.progress import progress_line, transfer_listener
 from a2e_async.cli.runner import run_command
-from a2e_async.cli.speech import speech_flags
+from a2e_async.cli.speech import (
+    OwnVoice,
+    PublicVoice,
+    SpeechRate,
+    SpokenCountry,
+    SpokenRegion,
+    SpokenText,
+    speech_flags,
+)
 from a2e_async.cli.start_commands import (
     START_IN_PROGRESS,
     Journal,
@@ -107,28 +115,18 @@ def dub_video(
 
 
 def speak_video(
-    text: Annotated[str, Parameter(help="The text to speak; at most 1000 characters.")],
+    text: SpokenText,
     /,
     *,
     avatar: Annotated[str, Parameter(help="Id of an avatar; a2e avatars lists them.")],
     own_avatar: Annotated[
         bool, Parameter(help="The avatar is one of the account.", negative="")
     ] = False,
-    voice: Annotated[
-        str | None, Parameter(help="Id of a public voice; a2e voices lists them.")
-    ] = None,
-    own_voice: Annotated[
-        str | None, Parameter(help="Id of a voice of your own; a2e list voice_clone lists them.")
-    ] = None,
-    country: Annotated[
-        str | None, Parameter(help="Language to speak, such as en; for --own-voice.")
-    ] = None,
-    region: Annotated[
-        str | None, Parameter(help="Region of the language, such as US; for --own-voice.")
-    ] = None,
-    speech_rate: Annotated[
-        float | None, Parameter(help="Speed, 0.5 to 2.", converter=NUMBER)
-    ] = None,
+    voice: PublicVoice = None,
+    own_voice: OwnVoice = None,
+    country: SpokenCountry = None,
+    region: SpokenRegion = None,
+    speech_rate: SpeechRate = None,
     resolution: Annotated[
         int | None,
         Parameter(help="Height of the video in pixels; 1080 by default.", converter=WHOLE),

@@ -41,6 +41,20 @@ Region = Annotated[
     Parameter(help="Region of the language, such as US; default: its first, or US for en."),
 ]
 
+# The flags of all commands that speak a text.
+SpokenText = Annotated[str, Parameter(help="The text to speak; at most 1000 characters.")]
+PublicVoice = Annotated[str | None, Parameter(help="Id of a public voice; a2e voices lists them.")]
+OwnVoice = Annotated[
+    str | None, Parameter(help="Id of a voice of your own; a2e list voice_clone lists them.")
+]
+SpokenCountry = Annotated[
+    str | None, Parameter(help="Language to speak, such as en; for --own-voice.")
+]
+SpokenRegion = Annotated[
+    str | None, Parameter(help="Region of the language, such as US; for --own-voice.")
+]
+SpeechRate = Annotated[float | None, Parameter(help="Speed, 0.5 to 2.", converter=NUMBER)]
+
 
 def voices(
     *,
@@ -71,24 +85,14 @@ def voices(
 
 
 def say(
-    text: Annotated[str, Parameter(help="The text to speak; at most 1000 characters.")],
+    text: SpokenText,
     /,
     *,
-    voice: Annotated[
-        str | None, Parameter(help="Id of a public voice; a2e voices lists them.")
-    ] = None,
-    own_voice: Annotated[
-        str | None, Parameter(help="Id of a voice of your own; a2e list voice_clone lists them.")
-    ] = None,
-    country: Annotated[
-        str | None, Parameter(help="Language to speak, such as en; for --own-voice.")
-    ] = None,
-    region: Annotated[
-        str | None, Parameter(help="Region of the language, such as US; for --own-voice.")
-    ] = None,
-    speech_rate: Annotated[
-        float | None, Parameter(help="Speed, 0.5 to 2.", converter=NUMBER)
-    ] = None,
+    voice: PublicVoice = None,
+    own_voice: OwnVoice = None,
+    country: SpokenCountry = None,
+    region: SpokenRegion = None,
+    speech_rate: SpeechRate = None,
     out: Annotated[
         str,
         Parameter(name=("--out", "-o"), help="The file to write, or a directory for it."),

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,17 +32,13 @@ class Manifest:
         self._offset = 0
         """How much of the file was read."""
 
-    def line_of(self, ref: str) -> Mapping[str, Any] | None:
-        """Return the last line of a task."""
-        self._read_new()
-        return self._lines.get(ref)
-
     def is_intact(self, ref: str | None, paths: Iterable[Path]) -> bool:
         """Return whether these files exist with the sizes that were recorded.
 
         A file that has no line must only not be empty.
         """
-        line = self.line_of(ref) if ref else None
+        self._read_new()
+        line = self._lines.get(ref) if ref else None
         sizes = {one["path"]: one["bytes"] for one in line["files"]} if line else {}
         try:
             return all(

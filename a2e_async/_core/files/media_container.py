@@ -331,9 +331,9 @@ def has_sound_only(mime: str, read_at: Callable[[int, int], bytes]) -> bool:
 
     ``mime`` is its MIME type; ``read_at(position, size)`` returns bytes of the file.
     """
-    reader = _MatroskaTracks() if mime in ("video/webm", "video/x-matroska") else _Mp4Tracks()
     if mime in ("video/ogg", "video/x-msvideo"):
         return False
+    reader = _MatroskaTracks() if mime in ("video/webm", "video/x-matroska") else _Mp4Tracks()
     for _ in range(_MAX_READS):
         reader.position = reader.next_position
         data = read_at(reader.position, _READ_BYTES)

@@ -18,7 +18,7 @@ from typing import Any, Final
 from attrs import define, field
 
 from a2e_async._core.journal.peers import PeerGroup
-from a2e_async._core.polling.polled_tasks import Follower, PolledTask
+from a2e_async._core.polling.polled_tasks import PolledTask, RemoteFollower
 from a2e_async._core.polling.schedule import DELEGATED_POLL_INTERVAL, PollSchedule
 from a2e_async._core.tasks.kind import TaskKind, check_pollable, is_task_id
 from a2e_async._core.typeguards import is_list, is_mapping
@@ -225,7 +225,7 @@ class LeaderPolling:
             if polled.followers is None:
                 polled.followers = {}
             # Also replaces an existing follower, which may have missed the last message.
-            polled.followers[sender] = Follower(every_change)
+            polled.followers[sender] = RemoteFollower(every_change)
         if webhook_backed_ids:
             self._queue_message(sender, {"look": [kind, webhook_backed_ids]})
         self._ensure_running()

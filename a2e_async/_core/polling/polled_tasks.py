@@ -39,7 +39,7 @@ class MissOutcome(StrEnum):
 
 
 @define(eq=False)
-class Follower:
+class RemoteFollower:
     """Another client that waits for this task, and what it was last sent.
 
     Created and changed by `LeaderPolling` alone; lives as long as that client waits.
@@ -100,7 +100,7 @@ class PolledTask:
     """The leader polls it and reports changes."""
     waiters: "tuple[Waiter, ...]" = ()
     """Waiters in this client."""
-    followers: dict[str, Follower] | None = None
+    followers: dict[str, RemoteFollower] | None = None
     """Other clients for which this one polls it, by name."""
 
     @property

@@ -66,7 +66,7 @@ def recovery_of_remaining(
 class RemainingTasks:
     """Searches for the tasks that the responses to one client's starts left out.
 
-    Created by the `StartExecutor`, with which it lives; changed on the client's event loop only.
+    Created by the `StartRegistry`, with which it lives; changed on the client's event loop only.
     """
 
     def __init__(
