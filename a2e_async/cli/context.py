@@ -53,7 +53,7 @@ class CommandContext:
     host: str = ""
     """The service's host, once there is a client."""
     waiting: bool = False
-    """Whether a task is waited for, so that polls are repeated until it has ended."""
+    """Whether the command waits for a task, so that polls are repeated until it has ended."""
     other_accounts: "Sequence[AccountEntries]" = ()
     """Other accounts that have entries in the journal."""
 

@@ -255,19 +255,19 @@ def test_json_that_is_wrong(a2e: Invoke, text: str, errors: list[tuple[int, str]
 
 def test_a_workbook(a2e: Invoke, tmp_path: Path) -> None:
     openpyxl = pytest.importorskip("openpyxl")
-    book = openpyxl.Workbook()
+    workbook = openpyxl.Workbook()
     rows = [["# mine"], ["Kind", "Key", "Prompt", "Max Images"], ["text_to_image", 7, "dog", 2.0]]
     for row in [*rows, [], ["text_to_image", "b", "=A1", None], ["text_to_image", "c", "#REF!"]]:
-        book.active.append(row)
-    book.save(tmp_path / "jobs.xlsx")
+        workbook.active.append(row)
+    workbook.save(tmp_path / "jobs.xlsx")
     result = a2e("batch", "jobs.xlsx", *RUN)
     assert result.err.splitlines()[:-1] == [
         "jobs.xlsx:5: the cell in column C has a formula without a value, '=A1': open the "
         "workbook in Excel and save it.",
         "jobs.xlsx:6: the cell in column C has the error #REF!.",
     ]
-    book.active.delete_rows(5, 2)
-    book.save(tmp_path / "jobs.xlsx")
+    workbook.active.delete_rows(5, 2)
+    workbook.save(tmp_path / "jobs.xlsx")
     assert "jobs.xlsx: 1 job: 1 text_to_image" in a2e("batch", "jobs.xlsx", "--dry-run").err
 
 

@@ -46,7 +46,7 @@ _ZIP, _OLD_EXCEL = b"PK\x03\x04", b"\xd0\xcf\x11\xe0"
 _BETWEEN_VALUES: Final = re.compile(r"(?:[\s,\[\]]|#[^\n]*|//[^\n]*)*")
 _NEXT_JOB: Final = re.compile(r"^[ \t]*(?=\{\s*\"(?:kind|key|input|meta)\"\s*:)", re.MULTILINE)
 _SEPARATOR_LINE: Final = re.compile(r"\"?sep=(.)\"?\s*", re.IGNORECASE)
-"""The line with which Excel is told the separator."""
+"""The line that names the separator for Excel."""
 
 
 @frozen

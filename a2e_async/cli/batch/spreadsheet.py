@@ -25,11 +25,15 @@ def read_workbook(path: Path) -> Generator[list[str | InvalidInput]]:
         ) from None
     try:
         # Values as Excel computed and saved them, and the formulas they came from.
-        books = [load_workbook(path, read_only=True, data_only=only) for only in (True, False)]
+        workbook, source = (
+            load_workbook(path, read_only=True, data_only=only) for only in (True, False)
+        )
     except Exception as error:  # many types: it is a zip file of something else, say
         raise InvalidInput(f"is not an Excel workbook that can be read: {error}.") from None
-    with closing(books[0]), closing(books[1]):
-        values, formulas = (book.worksheets[0].iter_rows(values_only=True) for book in books)
+    with closing(workbook), closing(source):
+        values, formulas = (
+            one.worksheets[0].iter_rows(values_only=True) for one in (workbook, source)
+        )
         for row in zip_longest(values, formulas, fillvalue=()):
             yield [
                 _text(f"the cell in column {get_column_letter(column)}", *cell)
