@@ -43,7 +43,9 @@ def test_every_error_has_its_code() -> None:
     assert exit_codes.code_for(errors.DecodeError("no")) == exit_codes.SERVICE
     assert exit_codes.code_for(errors.TransferError("no")) == exit_codes.SERVICE
     assert exit_codes.code_for(OSError()) == exit_codes.SERVICE
-    assert set(exit_codes.MEANINGS) == {0, 1, 2, 3, 4, 5, 6, 7, 124, 129, 130, 143}
+    assert set(exit_codes.MEANINGS) == {0, 1, 2, 3, 4, 5, 6, 7, 8, 124, 129, 130, 143}
+    shown = exit_codes.LINE.replace(":", ",").split()
+    assert all(any(word.rstrip(",") == str(code) for word in shown) for code in exit_codes.MEANINGS)
 
 
 def test_a_wrong_key_ends_with_3(a2e: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
