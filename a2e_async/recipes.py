@@ -16,10 +16,11 @@ from attrs import frozen
 from a2e_async._core.base_errors import hide_frames
 from a2e_async._core.context import RequestContext
 from a2e_async._core.files.media_container import mp4_seconds
+from a2e_async._core.files.open_file import held_files
 from a2e_async._core.handle import NotCopyable
 from a2e_async._core.journal.keys import call_key
 from a2e_async._core.namespace_helpers import without_none
-from a2e_async._core.schema.inputs import MediaInput, TaskInput, is_url
+from a2e_async._core.schema.inputs import MediaInput, TaskInput, check_media, is_url
 from a2e_async._core.submission.budget import Reservation
 from a2e_async._core.submission.quotes import body_before_upload
 from a2e_async._core.tasks.kind import TaskKind
@@ -124,48 +125,52 @@ class Recipes(NotCopyable):
         fails, the note of the error has the ref of the paid sound. Costs coins.
         ``POST /api/v1/userDubbing/startDubbing``, ``POST /api/v1/talkingVideo/start``.
         """
-        lip_sync = {
-            "video_url": video_url,
-            "prompt": prompt,
-            "negative_prompt": negative_prompt,
-            "key": _step_key(key, "sync"),
-        }
-        planned = duration
-        if duration is None:
-            length = await _local_length(video_url)
-            planned = MAX_LIP_SYNC_SECONDS if length is None else _checked_duration(length)
-        dub = DUBBING.build_input(
-            without_none(
-                source_url=video_url,
-                target_lang=target_lang,
-                source_lang=source_lang,
-                num_speakers=num_speakers,
-                drop_background_audio=drop_background_audio,
-                key=_step_key(key, "dub"),
+        video = check_media("video_url", video_url)
+        with held_files((video,)):  # a stream can be read once, and both steps need it
+            lip_sync = {
+                "video_url": video,
+                "prompt": prompt,
+                "negative_prompt": negative_prompt,
+                "key": _step_key(key, "sync"),
+            }
+            planned = duration
+            if duration is None:
+                length = await _local_length(video_url)
+                planned = MAX_LIP_SYNC_SECONDS if length is None else _checked_duration(length)
+            dub = DUBBING.build_input(
+                without_none(
+                    source_url=video,
+                    target_lang=target_lang,
+                    source_lang=source_lang,
+                    num_speakers=num_speakers,
+                    drop_background_audio=drop_background_audio,
+                    key=_step_key(key, "dub"),
+                )
             )
-        )
-        later = TALKING_VIDEO.build_input({**lip_sync, "audio_url": _LATER, "duration": planned})
-        await self._check_budget(
-            (DUBBING.name, DUBBING.start.path, body_before_upload(DUBBING, dub)),
-            (
-                TALKING_VIDEO.name,
-                TALKING_VIDEO.start.path,
-                body_before_upload(TALKING_VIDEO, later),
-            ),
-            first_key=dub.key,
-        )
-        task = await self._start(DUBBING, dub)
-        dubbed: DubbingRecord = await self._finish(task)
-        try:
-            if duration is None and dubbed.duration is not None:
-                duration = _checked_duration(dubbed.duration)
-            inputs = without_none(**lip_sync, audio_url=dubbed.output, duration=duration)
-            synced: TalkingVideoRecord = await self._run(TALKING_VIDEO, inputs)
-        except A2EError as error:
-            error.add_note(f"The dubbed sound is paid and kept: a2e.attach({task.ref!r}).")
-            raise
-        await task.ack()  # used: nothing of it is left to do
-        return DubbedVideo(dubbing=dubbed, lip_sync=synced)
+            later = TALKING_VIDEO.build_input(
+                {**lip_sync, "audio_url": _LATER, "duration": planned}
+            )
+            await self._check_budget(
+                (DUBBING.name, DUBBING.start.path, body_before_upload(DUBBING, dub)),
+                (
+                    TALKING_VIDEO.name,
+                    TALKING_VIDEO.start.path,
+                    body_before_upload(TALKING_VIDEO, later),
+                ),
+                first_key=dub.key,
+            )
+            task = await self._start(DUBBING, dub)
+            dubbed: DubbingRecord = await self._finish(task)
+            try:
+                if duration is None and dubbed.duration is not None:
+                    duration = _checked_duration(dubbed.duration)
+                inputs = without_none(**lip_sync, audio_url=dubbed.output, duration=duration)
+                synced: TalkingVideoRecord = await self._run(TALKING_VIDEO, inputs)
+            except A2EError as error:
+                error.add_note(f"The dubbed sound is paid and kept: a2e.attach({task.ref!r}).")
+                raise
+            await task.ack()  # used: nothing of it is left to do
+            return DubbedVideo(dubbing=dubbed, lip_sync=synced)
 
     @hide_frames
     async def speak_video(

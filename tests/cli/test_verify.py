@@ -11,11 +11,14 @@ import pytest
 from aiohttp import web
 
 from a2e_async.cli import exit_codes, main
-from a2e_async.cli.verify import verifier
-from a2e_async.cli.verify.report import TABLE_HEAD, Report, kinds_table, read_report
+from a2e_async.cli.verify import paid_runs, verifier
+from a2e_async.cli.verify.contract import known_names
+from a2e_async.cli.verify.report import TABLE_HEAD, PaidRun, Report, kinds_table, read_report
+from a2e_async.cli.verify.shapes import shape_of
 from a2e_async.client import A2E
 from a2e_async.errors import InvalidInput
 from a2e_async.kinds.registry import kind_named, kind_names
+from a2e_async.models import Output
 from a2e_async.sandbox import Sandbox
 from tests.cli.conftest import KEY, Invoke
 from tests.contract.report import fill, report_differences
@@ -500,6 +503,33 @@ async def private_service(request: web.Request) -> web.Response:
     return web.json_response(body, headers=headers)
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"alice": {"coins": 3}},
+        {"alice": 3, "alice_smith": 5},
+        [{"alice": ["x"]}],
+        {"_id": "1", "V1alice_8Z5jdHi6B": 1},
+        {"_id": "1", "status": {"status": "alice"}},
+        {"_id": "1", "owner": {"name": "x", "state": "alice"}},
+        {"name": "x", "state": "alice"},
+    ],
+)
+def test_names_and_words_that_may_be_a_persons_are_left_out(value: Any) -> None:
+    """Keys of a table, a random id as a name, the state of an address."""
+    shape = shape_of({"code": 0, "data": value}, known=known_names())
+    assert "alice" not in str(shape.to_json())
+    assert "code" in shape.fields
+
+
+def test_new_fields_and_words_of_a_record_are_kept() -> None:
+    """They are what a report is for."""
+    record = {"_id": "1", "current_status": "paused", "mood2K": 1, "isAIGCVideo": True}
+    shape = shape_of({"code": 0, "data": {"rows": [record]}}, known=known_names())
+    text = str(shape.to_json())
+    assert all(part in text for part in ("word:paused", "mood2K", "isAIGCVideo"))
+
+
 # -- paid runs -------------------------------------------------------------------------------------
 
 
@@ -529,6 +559,14 @@ def test_a_paid_run_within_its_budget(
     assert {"start dubbing", "start text_to_image"} <= names
     verify("--resume", *flags)
     assert sandbox.ledger.spent == spent
+
+
+def test_a_result_whose_host_is_no_name_is_reported() -> None:
+    """Its task is paid by then: the run must be in the report."""
+    run = PaidRun(kind="sora", outcome="succeeded")
+    output = Output(url="https://a..b/x.mp4", media="video")
+    found = asyncio.run(paid_runs._check_result(run, output))
+    assert (found.result, found.head) == ("url https://other/{text}.mp4", None)
 
 
 def test_nothing_is_spent_without_confirmation(a2e: Invoke, sandbox: Sandbox) -> None:

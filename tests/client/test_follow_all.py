@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
@@ -264,6 +265,81 @@ async def test_a_lost_start_is_searched_for_again(
     await until(lambda: seen.keys)
     assert seen.keys == ["lost"]
     assert len(paid(sandbox)) == 1
+
+
+async def cancelled_work(_: Task[Any]) -> None:
+    """Await something that another part of the program cancels."""
+    work = asyncio.ensure_future(asyncio.sleep(3600))
+    work.cancel()
+    await work
+
+
+async def test_a_callback_whose_work_was_cancelled_is_called_again(
+    make_client: MakeClient, journal: Path, media: Path
+) -> None:
+    """The files are saved by then, so that no later run would call it."""
+    calls: list[str | None] = []
+
+    async def on_end(task: Task[Any]) -> None:
+        calls.append(task.key)
+        if len(calls) == 1:
+            await cancelled_work(task)
+
+    a2e = make_client(journal=journal)
+    follower = a2e.follow_all(download_to=media, on_end=on_end)
+    await a2e.dubbing.start(**DUB, key="k")
+    await follower.join()
+    assert calls == ["k"] * 2
+
+
+@LONG
+async def test_an_update_whose_work_was_cancelled_changes_nothing(
+    make_client: MakeClient, journal: Path, sandbox: Sandbox
+) -> None:
+    updates: list[Task[Any]] = []
+
+    async def on_update(task: Task[Any]) -> None:
+        updates.append(task)
+        await cancelled_work(task)
+
+    a2e, seen = make_client(journal=journal), Seen()
+    follower = a2e.follow_all(on_end=seen, on_update=on_update)
+    await a2e.dubbing.start(**DUB, key="k")
+    await until(lambda: updates)
+    sandbox.advance(3600)
+    await follower.join()
+    assert seen.keys == ["k"]
+
+
+@pytest.mark.parametrize("what", ["client", "follower"])
+async def test_a_callback_may_close(make_client: MakeClient, journal: Path, what: str) -> None:
+    """It does not wait for itself; what it does not finish is handed over by the next run."""
+    a2e, seen = make_client(journal=journal), Seen()
+    closed = asyncio.Event()
+
+    async def on_end(_: Task[Any]) -> None:
+        await (a2e if what == "client" else follower).aclose()
+        closed.set()
+
+    follower = a2e.follow_all(on_end=on_end)
+    await a2e.dubbing.start(**DUB, key="k")
+    await closed.wait()
+    await until(lambda: not follower.in_progress)
+    await a2e.aclose()
+    await make_client(journal=journal).follow_all(on_end=seen).join()
+    assert seen.keys == (["k"] if what == "client" else [])
+
+
+async def test_a_journal_that_cannot_be_read_does_not_block_join(
+    make_client: MakeClient, journal: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: Any, **__: Any) -> AsyncGenerator[Task[Any]]:
+        for task in ():
+            yield task
+        raise OSError("the disk is away")
+
+    monkeypatch.setattr("a2e_async._core.submission.resume.iter_unfinished", fail)
+    await make_client(journal=journal).follow_all(on_end=Seen()).join()
 
 
 async def test_wrong_calls(make_client: MakeClient, journal: Path) -> None:

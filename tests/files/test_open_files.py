@@ -11,6 +11,7 @@ import threading
 import tracemalloc
 import zipfile
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from importlib import import_module
 from pathlib import Path
 from typing import IO, Any, cast
@@ -538,3 +539,30 @@ async def test_memory_does_not_grow_with_the_file(kit: Kit, tmp_path: Path, spoo
     assert received[1:] == [size] * 3
     assert peak - before < 40 * MIB
     assert open_files_below(spools) == []
+
+
+def test_a_second_pass_waits_for_the_position() -> None:
+    """It must not take the file's beginning for the user's position while ``tell`` runs."""
+    telling, gate = threading.Event(), threading.Event()
+
+    class SlowFile(io.BytesIO):
+        def tell(self) -> int:
+            telling.set()
+            assert gate.wait(30)
+            return super().tell()
+
+    file = SlowFile(WAV)
+    file.seek(44)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(open_file.share, file)
+        assert telling.wait(30)
+        second = pool.submit(open_file.share, file)
+        while open_file._shared[id(file)].users < 2:
+            pass
+        wait([second], timeout=0.05)
+        gate.set()
+        passes = [first.result(), second.result()]
+    assert [one.start for one in passes] == [44, 44]
+    for one in passes:
+        one.release()
+    assert id(file) not in open_file._shared

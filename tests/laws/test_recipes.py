@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from a2e_async.errors import (
     StartOutcomeUnknown,
     TaskFailed,
 )
+from a2e_async.sandbox import media
 from tests.hostile import Fault, HostileServer, Step
 from tests.laws.conftest import MakeClient
 from tests.laws.lives import live_recipe
@@ -96,6 +98,20 @@ async def test_the_second_step_uses_the_result_of_the_first(
     assert [task.kind.name async for task in a2e.unfinished()] == ["talking_video"]
     await made.output.save("es.mp4")
     assert [task async for task in a2e.unfinished()] == []
+
+
+async def test_a_stream_serves_both_steps(hostile: HostileServer, make_client: MakeClient) -> None:
+    """It can be read once; the second step must not fail for that after the first is paid."""
+    clip = media.clip().read_bytes()
+
+    async def stream() -> AsyncIterator[bytes]:
+        yield clip[:1000]
+        yield clip[1000:]
+
+    await dub(make_client(), video_url=stream())
+    assert paid(hostile) == list(STEPS)
+    first, second = (start for start in hostile.ledger if start.kind in STEPS)
+    assert first.body["source_url"] == second.body["video_url"]
 
 
 async def test_a_failed_second_step_tells_where_the_sound_is(

@@ -213,7 +213,7 @@ def _inspect_open_file(
     try:
         shared = share(file)
         try:
-            offset = shared.start if start is None else start
+            offset = shared.start or 0 if start is None else start
 
             def read_at(position: int, size: int) -> bytes:
                 return shared.read_at(offset + position, size)

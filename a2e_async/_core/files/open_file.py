@@ -48,8 +48,8 @@ class SharedFile:
     """
 
     file: Any
-    start: int = field(init=False, default=0)
-    """The user's position, in bytes."""
+    start: int | None = field(init=False, default=None)
+    """The user's position, in bytes; None until the first pass has asked for it."""
     users: int = field(init=False, default=0)
     lock: threading.Lock = field(init=False, factory=threading.Lock)
 
@@ -68,8 +68,9 @@ class SharedFile:
                 if self.users > 1:
                     self.users -= 1
                     return
-            with contextlib.suppress(Exception):  # the user may have closed it
-                self.file.seek(self.start)
+            if self.start is not None:
+                with contextlib.suppress(Exception):  # the user may have closed it
+                    self.file.seek(self.start)
             with _registry_lock:
                 self.users -= 1
                 if not self.users:
@@ -85,10 +86,9 @@ def share(file: Any) -> SharedFile:
     with _registry_lock:
         shared = _shared.setdefault(id(file), SharedFile(file))
         shared.users += 1
-        first = shared.users == 1
     try:
-        if first:
-            with shared.lock:
+        with shared.lock:  # a second pass waits here until the first one knows the position
+            if shared.start is None:
                 shared.start = file.tell()
     except BaseException:
         shared.release()

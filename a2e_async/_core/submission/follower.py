@@ -13,7 +13,7 @@ from attrs import define, field
 
 from a2e_async._core.journal.protocol import ClosedBy, Entry
 from a2e_async._core.tasks.task import Task, save_outputs
-from a2e_async.errors import A2EError, ClientClosed, TaskFailed, TaskGone
+from a2e_async.errors import ClientClosed, TaskFailed, TaskGone
 
 logger = logging.getLogger("a2e_async.tasks")
 
@@ -89,7 +89,9 @@ class Follower:
         """Follow a task from now on, unless that is done already."""
         if self.closed or task.ref in self._following:
             return
-        self._following[task.ref] = _spawn(self._follow(task))
+        following = _spawn(self._follow(task))
+        if not following.done():  # an eager task may be done already
+            self._following[task.ref] = following
 
     async def join(self) -> None:
         """Wait until no task is left to follow.
@@ -104,17 +106,20 @@ class Follower:
     async def aclose(self) -> None:
         """Stop following. Tasks keep running at the service; a later run continues.
 
-        What is being saved or handed over may finish, for up to 10 s.
+        What is being saved or handed over may finish, for up to 10 s. A callback that closes the
+        follower or its client is not waited for.
         """
         self.closed = True
         self._scanned.set()
         if self._scan_task is not None:
             self._scan_task.cancel()
-        for ref, following in self._following.items():
+        own = asyncio.current_task()
+        others = {ref: one for ref, one in self._following.items() if one is not own}
+        for ref, following in others.items():
             if ref not in self._delivering:
                 following.cancel()
-        if self._following:
-            _, late = await asyncio.wait(self._following.values(), timeout=CLOSE_TIMEOUT)
+        if others:
+            _, late = await asyncio.wait(others.values(), timeout=CLOSE_TIMEOUT)
             for following in late:
                 following.cancel()
             if late:
@@ -136,7 +141,7 @@ class Follower:
                         self.add(task)
             except ClientClosed:
                 return
-            except A2EError as error:  # the journal is away
+            except Exception as error:  # the journal is away
                 logger.warning("the journal is read again in %.0f s: %s", RESCAN_INTERVAL, error)
             self._scanned.set()
             await asyncio.sleep(RESCAN_INTERVAL)
@@ -168,6 +173,8 @@ class Follower:
             except (ClientClosed, TaskGone):
                 raise
             except Exception as error:  # `on_end` may raise anything
+                if self.closed:
+                    raise ClientClosed("The client was closed.") from error
                 reason = f"{type(error).__name__}: {error}"
                 logger.warning(
                     "%s is not finished (%s); next attempt in %.0f s", task.ref, reason, delay
@@ -194,7 +201,7 @@ class Follower:
         async for record in task.updates():
             if not record.done:
                 try:
-                    await self._on_update(task)
+                    await _call(self._on_update, task)
                 except Exception:
                     logger.exception("on_update failed for %s", task.ref)
 
@@ -209,11 +216,22 @@ class Follower:
 
     async def _hand_over(self, task: Task[Any]) -> None:
         if self._on_end is not None:
-            await self._on_end(task)
+            await _call(self._on_end, task)
 
     async def _acknowledge(self, task: Task[Any]) -> None:
         if self._download_to is None:
             await task.ack()
+
+
+async def _call(callback: TaskCallback, task: Task[Any]) -> None:
+    """Call a callback of the user; what it awaits may be cancelled, which is an error like any."""
+    try:
+        await callback(task)
+    except asyncio.CancelledError as error:
+        current = asyncio.current_task()
+        if current is None or current.cancelling():
+            raise
+        raise RuntimeError("the callback was cancelled") from error
 
 
 def _spawn(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

@@ -38,6 +38,9 @@ _ENVELOPE: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """The envelope's fields and their types; empty for any type."""
 
+_USUAL: Final = frozenset({"error", "detail", "reason", "name", "url", "list", "rows", "total"})
+"""Further names that tell an object with fields from a table of values."""
+
 _COMMON: Final = frozenset({"_id", "__v", "user_id", "createdAt", "updatedAt"})
 """Fields that the service's database adds to any record."""
 
@@ -177,6 +180,15 @@ def kind_fields(kind: str) -> frozenset[str]:
 def path_fields(path: str) -> frozenset[str]:
     """Return the fields that the contract gives to the response of one operation."""
     return _contract()[1].get(path, frozenset())
+
+
+@cache
+def known_names() -> frozenset[str]:
+    """Return every name of a field that the contract has."""
+    found = {*_ENVELOPE, *_COMMON, *_USUAL}
+    for fields in (*_contract()[0].values(), *_contract()[1].values()):
+        found |= fields
+    return frozenset(found)
 
 
 @cache

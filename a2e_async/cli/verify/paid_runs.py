@@ -150,6 +150,6 @@ async def _check_result(run: PaidRun, output: "Output") -> PaidRun:
             async with session.get(output.url, proxy=proxy, headers=gzip) as response:
                 coding = response.headers.get("Content-Encoding", "identity")
                 run = evolve(run, encoding=content_coding(coding))
-    except (aiohttp.ClientError, TimeoutError, OSError):
+    except (aiohttp.ClientError, TimeoutError, OSError, ValueError):  # of a host that is no name
         pass  # what was found until then is in the report
     return run

@@ -6,8 +6,10 @@ lack has a ``?`` behind its name; alternatives with an object or a list are ``{"
 sandbox reads this to play a report.
 
 A report is published, so nothing private may be in a shape. Of a text only its format is kept; of a
-status field also its word, if it is one. Of a URL the service's own domain and the form of its path
-are kept. A name of a field that could be a value, such as an id, becomes ``*``.
+status field also its word, if it is one and the field is a record's: the state of an address is no
+status. Of a URL the service's own domain and the form of its path are kept. A name of a field that
+could be a value, such as an id, becomes ``*``; so do all names of a table, which is an object with
+several fields, or one that holds an object or a list, none of which the contract knows.
 """
 
 import re
@@ -37,6 +39,7 @@ _ANY: Final = "*"
 _WORD: Final = re.compile(r"[a-z]{2,16}([_-][a-z]{2,16})?|[A-Z]{2,16}(_[A-Z]{2,16})?")
 _NAME: Final = re.compile(r"[A-Za-z_$][A-Za-z0-9_\-]{0,39}")
 _ID_LIKE: Final = re.compile(r"[0-9a-fA-F]{12,}|(?<![0-9])(?!1080(?![0-9]))[0-9]{4,}")
+_NAME_PART: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 _OBJECT_ID: Final = re.compile(r"[0-9a-f]{24}")
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _NUMBER: Final = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,20})?")
@@ -120,9 +123,17 @@ class Shape:
 
 
 def shape_of(
-    value: Any, status_fields: frozenset[str] = STATUS_FIELDS, *, name: str = "", depth: int = 0
+    value: Any,
+    status_fields: frozenset[str] = STATUS_FIELDS,
+    *,
+    known: frozenset[str] = frozenset(),
+    name: str = "",
+    depth: int = 0,
 ) -> Shape:
-    """Return the shape of a JSON value; ``name`` is the name of the field that holds it."""
+    """Return the shape of a JSON value; ``name`` is the name of the field that holds it.
+
+    ``known`` are the names of fields that the contract knows.
+    """
     if value is None:
         return Shape(types=("null",))
     if isinstance(value, bool):
@@ -138,7 +149,7 @@ def shape_of(
         return Shape(types=("text",), formats=(text_format(value),))
     if is_list(value):
         items = [
-            shape_of(item, status_fields, name=name, depth=depth + 1)
+            shape_of(item, status_fields, known=known, name=name, depth=depth + 1)
             for item in value[:MAX_ROWS]
             if depth < _MAX_DEPTH
         ]
@@ -146,12 +157,21 @@ def shape_of(
     if not is_mapping(value):
         return Shape(types=("object",))
     fields: dict[str, Shape] = {}
-    names_are_values = len(value) > _MAX_FIELDS
+    names_are_values = len(value) > _MAX_FIELDS or (
+        bool(known) and known.isdisjoint(value) and _is_table(value)
+    )
+    is_record = "_id" in value
     for key, part in value.items() if depth < _MAX_DEPTH else ():
         shown = _ANY if names_are_values else field_name(key)
-        shape = shape_of(part, status_fields, name=shown, depth=depth + 1)
+        words = status_fields if isinstance(part, str) is is_record else frozenset[str]()
+        shape = shape_of(part, words, known=known, name=shown, depth=depth + 1)
         fields[shown] = merged((fields[shown], shape)) if shown in fields else shape
     return Shape(types=("object",), fields=dict(sorted(fields.items())))
+
+
+def _is_table(value: Mapping[str, Any]) -> bool:
+    """Return whether the names of an object could be values: not for a single plain field."""
+    return len(value) > 1 or any(is_mapping(part) or is_list(part) for part in value.values())
 
 
 def _plain_shape(text: str) -> Shape:
@@ -204,6 +224,9 @@ def field_name(name: str) -> str:
     """Return the name of a field; ``*`` for one that may be a value."""
     if not _NAME.fullmatch(name) or _ID_LIKE.search(name) or redact(name) != name:
         return _ANY
+    parts = _NAME_PART.findall(name)
+    if len(parts) > 3 and sum(map(len, parts)) < 3 * len(parts):
+        return _ANY  # a random id has no words
     return name
 
 

@@ -431,7 +431,7 @@ class Verifier:
             code=code if isinstance(code, int) and abs(code) < 10**6 else None,
             error="" if error is None else type(error).__name__,
             media_type="" if raw is None else media_type(raw.headers),
-            body=None if body is None else shape_of(body, statuses),
+            body=None if body is None else shape_of(body, statuses, known=contract.known_names()),
             rows=min(rows, 50),
             notes=notes,
             deviations=tuple(dict.fromkeys(deviations)),

@@ -284,6 +284,8 @@ class _Player:
         way = ways[variant % len(ways)]
         if is_mapping(way):
             fields = {key.removesuffix("?"): part for key, part in way.items() if key != "*"}
+            if not fields and "*" in way:
+                fields = {"unnamed": way["*"]}  # an object without a field would say nothing
             return {
                 field: self._example_field(field, part, variant)
                 for field, part in fields.items()
