@@ -210,6 +210,7 @@ async def _run(
                         format_coins(event.coins) if isinstance(event, Accepted) else "paid before"
                     )
                     printer.note(f"{event.ref} · {coins}")
+                    show(f"{event.kind} started")
                 elif isinstance(event, Update):
                     show(f"{event.kind} {event.status}")
 
@@ -218,6 +219,8 @@ async def _run(
                 made = await make(a2e)
             except asyncio.CancelledError:
                 printer.note(START_IN_PROGRESS)
+                if journal is not None and key is not None:
+                    printer.note("Run the same command again: it continues with what is paid.")
                 raise
             path = await made.output.save(target)
         if (notice := correction_notice(target, path)) is not None:

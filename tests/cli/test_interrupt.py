@@ -47,6 +47,20 @@ def test_a_running_task_is_reported(
     assert not result.out
 
 
+def test_an_interrupted_recipe_says_how_to_continue(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Waiting for the task of one step alone would not make the video."""
+    sandbox.faults.stuck("dubbing")
+    command = ("dub-video", "https://media.example/clip.mp4", "--target-lang", "es")
+    keyed = ("--journal", "jobs.db", "--key", "clip")
+    process = popen(*command, *keyed, env=environment(sandbox), cwd=tmp_path)
+    until(lambda: sandbox.calls["list_processing", "dubbing"] or sandbox.calls["detail", "dubbing"])
+    interrupt(process)
+    result = ended(process)
+    assert result.code == 130
+    assert "Run the same command again" in result.err
+    assert len(sandbox.ledger.starts("dubbing")) == 1
+
+
 @pytest.mark.parametrize(("number", "code"), SIGNALS)
 def test_a_start_in_flight_is_awaited_and_reported(
     sandbox: Sandbox, tmp_path: Path, number: int, code: int
