@@ -176,7 +176,7 @@ class Output(_FetchableOutput):
         download is resumed, and an expired URL is renewed. A symbolic link at ``path`` is replaced,
         not its target.
 
-        A suffix that contradicts the format is corrected, with a warning: sound saved to
+        A suffix of another medium is corrected, with a warning: sound saved to
         ``dubbed.mp4`` becomes ``dubbed.mp3``. Raises `InvalidInput`, `TransferError`.
         """
         where = local_path(path, "path")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from attrs import frozen
 from cyclopts import Parameter
 
-from a2e_async._core.files.media_types import contradicts_media
+from a2e_async._core.files.media_types import SNIFF_BYTES, actual_extension, contradicts_media
 from a2e_async._core.paths import expand_home
 from a2e_async.errors import InvalidInput
 from a2e_async.models import MediaType
@@ -107,12 +107,18 @@ def media_of(kind: "TaskKind[..., Any]") -> MediaType | None:
     return media
 
 
-def correction_notice(target: str, saved: Path) -> str | None:
-    """Return what to tell if a result was saved under another suffix than ``target``."""
-    path = Path(target)
-    if target.endswith(("/", os.sep)) or saved == path or saved.parent != path.parent:
+def format_notice(target: str, saved: Path) -> str | None:
+    """Return what to tell if a result's name does not fit its format, or was corrected."""
+    path = Path(expand_home(target))
+    if target.endswith(("/", os.sep)) or path.is_dir():
         return None
-    return f"The result is not {path.suffix.lstrip('.').upper()}: it is saved as {saved}."
+    if saved.name != path.name and saved.parent == path.parent:
+        return f"The result is not {path.suffix.lstrip('.').upper()}: it is saved as {saved}."
+    with saved.open("rb") as file:
+        extension = actual_extension(file.read(SNIFF_BYTES), saved.name)
+    if extension is None:
+        return None
+    return f"{saved} is {extension.upper()} despite its name; the service made no other format."
 
 
 def prepare_destination(out: str, count: int = 1) -> Destination:

@@ -13,7 +13,7 @@ from a2e_async.cli.context import CommandContext
 from a2e_async.cli.formatting import format_coins, output_json
 from a2e_async.cli.input_flags import as_typed, errors_as_flags
 from a2e_async.cli.number_parsing import WHOLE
-from a2e_async.cli.output_paths import correction_notice, prepare_file_destination
+from a2e_async.cli.output_paths import format_notice, prepare_file_destination
 from a2e_async.cli.progress import progress_line, transfer_listener
 from a2e_async.cli.runner import run_command
 from a2e_async.cli.speech import (
@@ -223,7 +223,7 @@ async def _run(
                     printer.note("Run the same command again: it continues with what is paid.")
                 raise
             path = await made.output.save(target)
-        if (notice := correction_notice(target, path)) is not None:
+        if (notice := format_notice(target, path)) is not None:
             printer.note(notice)
     printer.out(str(path))
     printer.json({"refs": refs, "path": str(path), **output_json(made.output)})

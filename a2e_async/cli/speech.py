@@ -14,7 +14,7 @@ from a2e_async.cli.context import CommandContext
 from a2e_async.cli.formatting import format_count, output_json
 from a2e_async.cli.input_flags import as_typed
 from a2e_async.cli.number_parsing import NUMBER
-from a2e_async.cli.output_paths import correction_notice, prepare_file_destination
+from a2e_async.cli.output_paths import format_notice, prepare_file_destination
 from a2e_async.cli.printer import columns
 from a2e_async.cli.progress import progress_line, transfer_listener
 from a2e_async.cli.runner import run_command
@@ -121,7 +121,7 @@ def say(
                 )
                 path = await output.save(destination)
                 context.unsaved_outputs.remove(output)
-        if (notice := correction_notice(destination, path)) is not None:
+        if (notice := format_notice(destination, path)) is not None:
             context.printer.note(notice)
         context.printer.note("spoken and charged; a2e credits --history shows the price")
         context.printer.out(str(path))

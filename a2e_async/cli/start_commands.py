@@ -28,7 +28,7 @@ from a2e_async.cli.number_parsing import SECONDS
 from a2e_async.cli.outage_notices import report_outages
 from a2e_async.cli.output_paths import (
     Destination,
-    correction_notice,
+    format_notice,
     media_of,
     prepare_destination,
 )
@@ -330,7 +330,7 @@ async def finish(
         else:
             for output in record.outputs:
                 paths.append(await output.save(target))
-                if (notice := correction_notice(target, paths[-1])) is not None:
+                if (notice := format_notice(target, paths[-1])) is not None:
                     context.printer.note(notice)
         context.event_listeners.pop()
     for path in paths:

@@ -58,7 +58,7 @@ def results(directory: Path) -> list[Path]:
     return found
 
 
-RUN = ["--out", "out", "--journal", "jobs.db", "--report", "report.jsonl"]
+RUN = ["--out", "out", "--journal", "jobs.db", "--report", "report.jsonl", "--manifest"]
 
 
 # -- runs --------------------------------------------------------------------------------------

@@ -196,12 +196,12 @@ def test_a_lost_call_is_no_start() -> None:
     assert words == {"speech": "A speech call", "dubbing": "A dubbing start"}
 
 
-def test_a_name_with_another_format_is_corrected_and_reported(a2e: Invoke) -> None:
+def test_a_name_with_another_format_is_reported(a2e: Invoke) -> None:
     voice = a2e("voices", "--json").document["voices"][0]["id"]
     result = a2e("say", "hello", "--voice", voice, "-o", "hi.mp3")
-    assert result.out == "hi.wav\n"
-    assert "not MP3: it is saved as hi.wav" in result.err
-    assert "saved as" not in a2e("say", "hello", "--voice", voice, "-o", "ho.wav").err
+    assert result.out == "hi.mp3\n"
+    assert "hi.mp3 is WAV" in result.err
+    assert "despite" not in a2e("say", "hello", "--voice", voice, "-o", "ho.wav").err
 
 
 def test_a_lost_response_is_reported_in_commands(a2e: Invoke, sandbox: Sandbox) -> None:

@@ -107,10 +107,10 @@ async def test_a_tilde_is_the_home_directory(
         record = await task
         assert record.output is not None
         assert await record.output.save("~/one/") == next((tmp_path / "one").iterdir())
-        assert await record.output.save(Path("~/two.wav")) == tmp_path / "two.wav"
+        assert await record.output.save(Path("~/two.mp3")) == tmp_path / "two.mp3"
         assert (await task.download("~/three"))[0].parent == tmp_path / "three"
-        saved = await a2e.files.download(record.output.url, "~/four.wav")
-        assert saved == tmp_path / "four.wav"
+        saved = await a2e.files.download(record.output.url, "~/four.mp3")
+        assert saved == tmp_path / "four.mp3"
         assert await a2e.files.upload("~/talk.wav")
         jobs = [a2e.dubbing.job(source_url="~/talk.wav", target_lang="fr")]
         async for outcome in a2e.batch(jobs, download_to="~/five"):

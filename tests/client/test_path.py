@@ -346,3 +346,11 @@ async def test_meta_and_extra(a2e: A2E, sandbox: Sandbox) -> None:
     assert body["model"] == "new-one"
     assert "row" not in json.dumps(dict(body))
     assert KEY not in json.dumps(dict(body))
+
+
+async def test_sound_under_the_name_of_a_video(a2e: A2E, tmp_path: Path) -> None:
+    """The file gets the suffix of what it is, and the path that is returned says so."""
+    record = await a2e.dubbing.run(**DUB)
+    assert await record.output.save(tmp_path / "a.mp4") == tmp_path / "a.wav"
+    assert await record.output.save(tmp_path / "b.mp3") == tmp_path / "b.mp3"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.wav", "b.mp3"]

@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from a2e_async._core.files.media_types import (
+    actual_extension,
+    corrected_extension,
     extension_for_mime_type,
     extensions_for_media,
     filename_stem,
@@ -181,3 +183,22 @@ def test_expires_at(query: str, moment: datetime | None) -> None:
 @given(st.text(max_size=80))
 def test_expires_at_takes_anything(query: str) -> None:
     url_expires_at(f"https://h/a?Expires={query}")
+
+
+@pytest.mark.parametrize(
+    ("name", "actual", "corrected"),
+    [
+        ("talk.wav", None, None),
+        ("talk.mp3", "wav", None),
+        ("talk.mp4", "wav", "wav"),
+        ("talk.png", "wav", "wav"),
+        ("talk.txt", None, None),
+        ("talk", None, None),
+    ],
+)
+def test_a_suffix_of_another_medium_is_corrected_and_one_of_another_format_kept(
+    name: str, actual: str | None, corrected: str | None
+) -> None:
+    head = b"RIFF\x24\x00\x00\x00WAVEfmt " + bytes(100)
+    assert actual_extension(head, name) == actual
+    assert corrected_extension(head, name) == corrected

@@ -336,7 +336,7 @@ class Downloader:
 
         If ``directory`` is None, the path becomes a directory if the result's name has a suffix,
         else a file. An existing file is replaced; of a symbolic link, the link itself is
-        replaced, not its target. A suffix that contradicts the file's format is corrected, and a
+        replaced, not its target. A suffix of another medium is corrected, and a
         warning logged. ``stem`` is the name in a directory, without its suffix. A file at a name
         that ``path`` does not give is kept, unless it is an earlier version of this output.
 

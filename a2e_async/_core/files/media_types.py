@@ -171,30 +171,39 @@ def matches_extension(data: bytes, name: str) -> bool:
     return extension in _NO_MAGIC_EXTENSIONS and _FRAME_SYNC.search(data) is not None
 
 
-def corrected_extension(head: bytes, name: str) -> str | None:
-    """Return the extension that a file with these first bytes should have instead of its own.
+def actual_extension(head: bytes, name: str) -> str | None:
+    """Return the extension of a file's format, if that of ``name`` is of another format.
 
-    None if that of ``name`` fits, if it is not one of media, or if the bytes do not tell. Formats
-    of one container family fit each other: MP4 data may be named .mov.
+    ``head`` is its beginning. None if the extension fits, if it is not one of media, or if the
+    bytes do not tell. Formats of one container family fit each other: MP4 data may be named .mov.
     """
     extension = _extension(name)
-    expected = _BY_EXTENSION.get(extension, UNKNOWN_TYPE)
-    if expected[0] == "file" or (mime := _mime_by_magic(head[:SNIFF_BYTES], extension)) is None:
+    claimed, expected = _BY_EXTENSION.get(extension, UNKNOWN_TYPE)
+    if claimed == "file" or (mime := _mime_by_magic(head[:SNIFF_BYTES], extension)) is None:
         return None
-    actual = sniff_media_type(head, name)
-    if actual[0] == "file" or _same_format(actual[1], expected[1]):
+    media, actual = sniff_media_type(head, name)
+    if media == "file" or actual == expected:
+        return None
+    if any(actual in family and expected in family for family in _VIDEO_FAMILIES):
         return None
     return extension_for_mime_type(mime)
+
+
+def corrected_extension(head: bytes, name: str) -> str | None:
+    """Return the extension to save a file under instead of that of ``name``, which stays if None.
+
+    Only another medium is corrected. Within one, players and editors look at the bytes, and a
+    program that saves WAV data as ``talk.mp3`` goes on to open ``talk.mp3``.
+    """
+    media, _ = sniff_media_type(head, name)
+    claimed, _ = _BY_EXTENSION.get(_extension(name), UNKNOWN_TYPE)
+    return None if media == claimed else actual_extension(head, name)
 
 
 def contradicts_media(name: str, media: MediaType) -> str | None:
     """Return the media type that the extension of ``name`` claims, if results are of another."""
     claimed, _ = _BY_EXTENSION.get(_extension(name), UNKNOWN_TYPE)
     return None if "file" in (claimed, media) or claimed == media else claimed
-
-
-def _same_format(mime: str, other: str) -> bool:
-    return mime == other or any(mime in family and other in family for family in _VIDEO_FAMILIES)
 
 
 _VIDEO_FAMILIES: Final = (

@@ -70,6 +70,7 @@ class BatchOptions:
     out: Path
     journal: Path | None
     name: str | None
+    manifest: bool
     limit: int
     retry_failed: int
     report: Path | None
@@ -93,6 +94,7 @@ class BatchOptions:
             ("--sep", self.sep, None),
         ):
             words += [] if value == default else [flag, str(value)]
+        words += ["--manifest"] if self.manifest else []
         return shlex.join(words)
 
 
@@ -107,8 +109,7 @@ def batch(
         Path,
         Parameter(
             name=("--out", "-o"),
-            help="Directory for the results, and for results.jsonl, which lists them with their "
-            "checksums.",
+            help="Directory for the results.",
         ),
     ] = Path(),  # immutable
     journal: Annotated[
@@ -118,6 +119,10 @@ def batch(
         ),
     ] = None,
     name: Name = None,
+    manifest: Annotated[
+        bool,
+        switch("List the results in --out, with sizes and checksums, in results.jsonl there."),
+    ] = False,
     limit: Annotated[
         int, Parameter(help="Most jobs that run at the same time.", converter=WHOLE)
     ] = 10,
@@ -172,6 +177,7 @@ def batch(
         out=out,
         journal=journal,
         name=name,
+        manifest=manifest,
         limit=limit,
         retry_failed=retry_failed,
         report=report,
@@ -201,9 +207,9 @@ async def _batch(
             field="journal",
         )
     if options.report is not None:
-        manifest = options.out / FILE_NAME
-        journals = [options.journal] if options.journal else []
-        check_report(options.report, file.path, manifest, *journals)
+        others = [file.path, *([options.journal] if options.journal else [])]
+        others += [options.out / FILE_NAME] if options.manifest else []
+        check_report(options.report, *others)
     context.interruption_lines = lambda: ["Nothing was started."]
     with progress_line(context.printer, f"checking {file.label}") as show:
         checked = await check_all(file, show)
@@ -254,7 +260,7 @@ async def _print_prices(
             retry_failed=options.retry_failed,
             download_to=options.out.absolute(),
             name=options.name,
-            manifest=True,
+            manifest=options.manifest,
             dry_run=True,
         )
         with progress_line(context.printer, "requesting prices") as show:
@@ -431,7 +437,7 @@ async def _consume(
         # The journal keeps these paths, and the next run may start in another directory.
         download_to=options.out.absolute(),
         name=options.name,
-        manifest=True,
+        manifest=options.manifest,
     )
     with (
         progress_bar(context.printer, recorder.progress) as update,
