@@ -630,18 +630,18 @@ async def test_odd_paths(service: Service, tmp_path: Path) -> None:
         output = await result(a2e)
         bytes_path: Any = BytesPath(tmp_path / "b.mp4")
         assert await output.save(bytes_path) == tmp_path / "b.mp4"
-        odd: tuple[Any, ...] = ("a\0b.mp4", "", 7, b"bytes", "~nobody-here/out.mp4", "x" * 300 + ".mp4")
+        odd: tuple[Any, ...] = ("a\0b.mp4", "", 7, b"bytes", "x" * 300 + ".mp4")
         for path in (*odd, tmp_path / ("y" * 300), f"{tmp_path}/{'z' * 300}/"):
             for save in (output.save, lambda p: a2e.files.download(output, p)):
                 with pytest.raises(InvalidInput) as caught:
                     await save(path)
                 assert caught.value.field == "path"
-        for directory in ("a\0b", "", 7, "~nobody-here/out"):
+        for directory in ("a\0b", "", 7):
             bad: Any = directory
             with pytest.raises(InvalidInput) as caught:
                 await a2e.attach(f"dubbing:{ID}").download(bad)
             assert caught.value.field == "directory"
-        for source in ("a\0b.wav", "~nobody-here/in.wav", "x" * 300 + ".wav", BytesPath(tmp_path / "no.wav")):
+        for source in ("a\0b.wav", "x" * 300 + ".wav", BytesPath(tmp_path / "no.wav")):
             given: Any = source
             with pytest.raises(InvalidInput) as caught:
                 await a2e.dubbing.start(source_url=given, target_lang="es")
