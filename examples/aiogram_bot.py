@@ -21,7 +21,7 @@ from aiogram.exceptions import TelegramAPIError, TelegramBadRequest, TelegramFor
 from aiogram.filters import Command, CommandObject
 from aiogram.types import BufferedInputFile, InputMediaAudio, Message, Voice
 
-from a2e_async import A2E, A2EError, Status, Task, errors
+from a2e_async import A2E, A2EError, Output, Status, Task, errors
 
 LARGEST = 50_000_000  # bytes that a bot may send
 dispatcher = Dispatcher()
@@ -43,15 +43,24 @@ async def deliver(bot: Bot, task: Task[Any]) -> None:
             await bot.edit_message_text("That did not work, sorry.", **address(task))
             return
         output = task.record.output
-        try:
-            sound = await output.read(max_bytes=LARGEST)
-        except errors.TransferError:
+        if (sound := await read(output)) is None:
             await bot.edit_message_text(f"Too large for Telegram: {output.url}", **address(task))
         else:
             audio = InputMediaAudio(media=BufferedInputFile(sound, "dubbed.mp3"))
             await bot.edit_message_media(audio, **address(task))
     except (TelegramBadRequest, TelegramForbiddenError) as error:
         log.warning("cannot be delivered: %s", error)  # the message was deleted
+
+
+async def read(output: Output) -> bytes | None:
+    """Return the sound, None if it is too large for a message."""
+    sound = bytearray()
+    async with output.open() as chunks:
+        async for chunk in chunks:
+            sound += chunk
+            if len(sound) > LARGEST:
+                return None
+    return bytes(sound)
 
 
 def address(task: Task[Any]) -> dict[str, Any]:

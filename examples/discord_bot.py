@@ -18,7 +18,7 @@ from typing import Any
 import discord
 from discord import app_commands
 
-from a2e_async import A2E, A2EError, Status, Task, errors
+from a2e_async import A2E, A2EError, Output, Status, Task, errors
 
 LARGEST = 10 * 2**20  # bytes that a bot may send
 log = logging.getLogger("bot")
@@ -59,15 +59,24 @@ class Bot(discord.Client):
                 await message.edit(content="That did not work, sorry.")
                 return
             output = task.record.output
-            try:
-                sound = await output.read(max_bytes=LARGEST)
-            except errors.TransferError:
+            if (sound := await read(output)) is None:
                 await message.edit(content=f"Too large for Discord: {output.url}")
             else:
                 file = discord.File(io.BytesIO(sound), "dubbed.mp3")
                 await message.edit(content="Here it is:", attachments=[file])
         except discord.NotFound:
             log.warning("cannot be delivered: message %s was deleted", message.id)
+
+
+async def read(output: Output) -> bytes | None:
+    """Return the sound, None if it is too large for a message."""
+    sound = bytearray()
+    async with output.open() as chunks:
+        async for chunk in chunks:
+            sound += chunk
+            if len(sound) > LARGEST:
+                return None
+    return bytes(sound)
 
 
 bot = Bot()

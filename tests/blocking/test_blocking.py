@@ -250,7 +250,9 @@ def test_options_and_callers(a2e: BlockingA2E) -> None:
 
 
 NOT_THERE = {
-    A2E: {"aclose", "webhooks"},  # `close` instead; a program that receives events is async
+    # `close` instead; a program that receives events, or follows all its tasks while it does
+    # something else, is async.
+    A2E: {"aclose", "webhooks", "follow_all"},
     Task: {"kind"},
 }
 """Names that the blocking classes do not have: internal, or named differently there."""

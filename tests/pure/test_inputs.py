@@ -115,7 +115,7 @@ def refused(field: str, **values: Any) -> str:
         ("file", None),
         ("file", [URL]),
         ("file", 5),
-        ("file", bytearray(b"x")),
+        ("file", bytearray()),
         ("file", b""),
         ("file", ""),
         ("file", "  "),
