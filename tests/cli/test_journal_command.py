@@ -56,7 +56,7 @@ def test_another_start_under_the_same_key_is_refused(a2e: Invoke, sandbox: Sandb
     assert a2e("start", *DUB, *KEPT).code == 0
     result = a2e("start", *DUB, "--num-speakers", "2", *KEPT)
     assert result.code == exit_codes.USAGE
-    assert "'talk-17' was used before with other inputs" in result.err
+    assert "'talk-17' was used before with another --num-speakers" in result.err
     assert len(sandbox.ledger.starts()) == 1
 
 

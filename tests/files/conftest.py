@@ -117,7 +117,7 @@ class Store:
             request.transport.abort()
             return web.Response()
         body = await request.read()
-        self.seen[self.seen.index(seen)].body = body
+        seen.body = body
         if self.on_put:
             self.on_put()
         if fault.status:

@@ -130,17 +130,18 @@ async def read_stream(opened: OpenFile, field: str, check: CheckBlock) -> Any:
                 raise _read_once_error(field)
             opened.was_read = True
             content = tempfile.SpooledTemporaryFile(max_size=_MEMORY_BYTES)  # noqa: SIM115
+            copy = _Copy(content, field, check)
             try:
-                await _copy(opened, content, field, check)
+                await _copy(opened, copy, field)
             except BaseException:
-                _close(content)
+                copy.abandon()
                 raise
             opened.content = content
             weakref.finalize(opened, content.close)
     return opened.content
 
 
-async def _copy(opened: OpenFile, content: Any, field: str, check: CheckBlock) -> None:
+async def _copy(opened: OpenFile, copy: "_Copy", field: str) -> None:
     source = opened.source
     if opened.reading == "async iterator":
         source = source.__aiter__()
@@ -150,7 +151,6 @@ async def _copy(opened: OpenFile, content: Any, field: str, check: CheckBlock) -
         _begun[id(source)] = source
         while len(_begun) > _MAX_BEGUN:
             _begun.popitem(last=False)
-    copy = _Copy(content, field, check)
     if opened.reading == "stream":
         stop = threading.Event()
         try:
@@ -173,24 +173,50 @@ async def _copy(opened: OpenFile, content: Any, field: str, check: CheckBlock) -
 class _Copy:
     """The copy of a stream in a temporary file.
 
-    Created for one stream, and used by the one thread or coroutine that reads it.
+    Created for one stream, and used by the one thread or coroutine that reads it. A cancelled
+    reader abandons it while a thread may still be writing: then that thread closes the file.
     """
 
     content: Any
-    field: str
+    input_name: str
     check: CheckBlock
     size: int = 0
+    _lock: threading.Lock = field(factory=threading.Lock, init=False)
+    _writing: bool = field(default=False, init=False)
+    _abandoned: bool = field(default=False, init=False)
 
     def write(self, block: bytes) -> None:
         """Append a block; blocks for the disk."""
+        with self._lock:
+            if self._abandoned:
+                return
+            self._writing = True
+        try:
+            self._write(block)
+        finally:
+            with self._lock:
+                self._writing = False
+                abandoned = self._abandoned
+            if abandoned:
+                _close(self.content)
+
+    def abandon(self) -> None:
+        """Close the file as soon as no thread writes to it."""
+        with self._lock:
+            self._abandoned = True
+            if self._writing:
+                return
+        _close(self.content)
+
+    def _write(self, block: bytes) -> None:
         self.size += len(block)
         self.check(block, self.size)
         try:
             self.content.write(block)
         except OSError as error:
             raise TransferError(
-                f"{self.field}: the stream cannot be kept in a temporary file: {error.strerror}. "
-                "Free some space, or set TMPDIR to another disk; nothing was sent or charged."
+                f"{self.input_name}: the stream cannot be kept in a temporary file: "
+                f"{error.strerror}. Free some space, or set TMPDIR to another disk; nothing was sent or charged."
             ) from None
 
 
@@ -199,9 +225,9 @@ def _copy_sync(source: Any, copy: _Copy, stop: threading.Event) -> None:
         try:
             block = _as_bytes(source.read(_STREAM_BYTES))
         except Exception as error:
-            raise unreadable_error(copy.field, error) from sanitize_cause(error)
+            raise unreadable_error(copy.input_name, error) from sanitize_cause(error)
         if not block:
-            _check_complete(source, copy.field)
+            _check_complete(source, copy.input_name)
             return
         copy.write(block)
 
@@ -218,13 +244,13 @@ async def _copy_async(source: Any, reading: str, copy: _Copy) -> None:
                 else:
                     block = await source.read(_STREAM_BYTES)
             except Exception as error:
-                raise unreadable_error(copy.field, error) from sanitize_cause(error)
+                raise unreadable_error(copy.input_name, error) from sanitize_cause(error)
             at_end = block is None or (not block and reading != "async iterator")
             if block is not None:
                 try:
                     pending += _as_bytes(block)
                 except TypeError as error:
-                    raise unreadable_error(copy.field, error) from None
+                    raise unreadable_error(copy.input_name, error) from None
             if pending and (at_end or len(pending) >= _STREAM_BYTES):
                 await anyio.to_thread.run_sync(copy.write, bytes(pending))
                 pending.clear()
