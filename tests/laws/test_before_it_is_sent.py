@@ -53,7 +53,9 @@ def unclosed_sessions_are_collected() -> Iterator[None]:
             gc.collect()
 
 
-UNCLOSED = pytest.mark.filterwarnings("ignore:Unclosed client session:ResourceWarning")
+UNCLOSED = pytest.mark.filterwarnings(
+    "ignore:Unclosed client session:ResourceWarning", "ignore:This A2E client:ResourceWarning"
+)
 """The program ends without closing anything."""
 
 

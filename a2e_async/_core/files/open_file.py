@@ -216,7 +216,8 @@ class _Copy:
         except OSError as error:
             raise TransferError(
                 f"{self.input_name}: the stream cannot be kept in a temporary file: "
-                f"{error.strerror}. Free some space, or set TMPDIR to another disk; nothing was sent or charged."
+                f"{error.strerror}. Free some space, or set TMPDIR to another disk; nothing was "
+                "sent or charged."
             ) from None
 
 
