@@ -980,7 +980,7 @@ class BlockingKlingImageNamespace(BlockingTaskNamespace[..., KlingImageRecord]):
         *,
         prompt: str,
         input_images: Sequence[MediaInput] | None = None,
-        aspect_ratio: Literal["1:1", "4:3", "3:4", "16:9", "9:16", "2:3", "3:2", "21:9"]
+        aspect_ratio: Literal["1:1", "16:9", "9:16", "4:3", "3:4", "2:3", "3:2", "21:9"]
         | None = None,
         resolution: Literal["1k", "2k"] | None = None,
         n: int | None = None,
@@ -1023,7 +1023,7 @@ class BlockingKlingImageNamespace(BlockingTaskNamespace[..., KlingImageRecord]):
         *,
         prompt: str,
         input_images: Sequence[MediaInput] | None = None,
-        aspect_ratio: Literal["1:1", "4:3", "3:4", "16:9", "9:16", "2:3", "3:2", "21:9"]
+        aspect_ratio: Literal["1:1", "16:9", "9:16", "4:3", "3:4", "2:3", "3:2", "21:9"]
         | None = None,
         resolution: Literal["1k", "2k"] | None = None,
         n: int | None = None,
@@ -1064,7 +1064,7 @@ class BlockingKlingImageNamespace(BlockingTaskNamespace[..., KlingImageRecord]):
         *,
         prompt: str,
         input_images: Sequence[MediaInput] | None = None,
-        aspect_ratio: Literal["1:1", "4:3", "3:4", "16:9", "9:16", "2:3", "3:2", "21:9"]
+        aspect_ratio: Literal["1:1", "16:9", "9:16", "4:3", "3:4", "2:3", "3:2", "21:9"]
         | None = None,
         resolution: Literal["1k", "2k"] | None = None,
         n: int | None = None,
@@ -1086,7 +1086,7 @@ class BlockingKlingImageNamespace(BlockingTaskNamespace[..., KlingImageRecord]):
         *,
         prompt: str,
         input_images: Sequence[MediaInput] | None = None,
-        aspect_ratio: Literal["1:1", "4:3", "3:4", "16:9", "9:16", "2:3", "3:2", "21:9"]
+        aspect_ratio: Literal["1:1", "16:9", "9:16", "4:3", "3:4", "2:3", "3:2", "21:9"]
         | None = None,
         resolution: Literal["1k", "2k"] | None = None,
         n: int | None = None,

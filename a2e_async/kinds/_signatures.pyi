@@ -972,7 +972,7 @@ class KlingImageNamespace(TaskNamespace[..., KlingImageRecord]):
         *,
         prompt: str,
         input_images: Sequence[MediaInput] | None = None,
-        aspect_ratio: Literal["1:1", "4:3", "3:4", "16:9", "9:16", "2:3", "3:2", "21:9"]
+        aspect_ratio: Literal["1:1", "16:9", "9:16", "4:3", "3:4", "2:3", "3:2", "21:9"]
         | None = None,
         resolution: Literal["1k", "2k"] | None = None,
         n: int | None = None,
@@ -1015,7 +1015,7 @@ class KlingImageNamespace(TaskNamespace[..., KlingImageRecord]):
         *,
         prompt: str,
         input_images: Sequence[MediaInput] | None = None,
-        aspect_ratio: Literal["1:1", "4:3", "3:4", "16:9", "9:16", "2:3", "3:2", "21:9"]
+        aspect_ratio: Literal["1:1", "16:9", "9:16", "4:3", "3:4", "2:3", "3:2", "21:9"]
         | None = None,
         resolution: Literal["1k", "2k"] | None = None,
         n: int | None = None,
@@ -1056,7 +1056,7 @@ class KlingImageNamespace(TaskNamespace[..., KlingImageRecord]):
         *,
         prompt: str,
         input_images: Sequence[MediaInput] | None = None,
-        aspect_ratio: Literal["1:1", "4:3", "3:4", "16:9", "9:16", "2:3", "3:2", "21:9"]
+        aspect_ratio: Literal["1:1", "16:9", "9:16", "4:3", "3:4", "2:3", "3:2", "21:9"]
         | None = None,
         resolution: Literal["1k", "2k"] | None = None,
         n: int | None = None,
@@ -1078,7 +1078,7 @@ class KlingImageNamespace(TaskNamespace[..., KlingImageRecord]):
         *,
         prompt: str,
         input_images: Sequence[MediaInput] | None = None,
-        aspect_ratio: Literal["1:1", "4:3", "3:4", "16:9", "9:16", "2:3", "3:2", "21:9"]
+        aspect_ratio: Literal["1:1", "16:9", "9:16", "4:3", "3:4", "2:3", "3:2", "21:9"]
         | None = None,
         resolution: Literal["1k", "2k"] | None = None,
         n: int | None = None,

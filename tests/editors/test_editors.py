@@ -86,7 +86,8 @@ def test_completion_after_the_client() -> None:
     assert set(kind_names()) <= found
     assert found - set(kind_names()) == {
         *("aclose", "attach", "batch", "closed", "files", "for_caller", "journal", "kind"),
-        *("recover", "request", "unclaimed", "unfinished", "unknown", "webhooks", "with_options"),
+        *("follow_all", "recipes", "recover", "request", "unclaimed", "unfinished", "unknown"),
+        *("webhooks", "with_options"),
         *("avatars", "backgrounds", "credits", "legacy", "speech", "stats", "voices"),
     }
     assert public("a2e.files.") == {"download", "upload"}

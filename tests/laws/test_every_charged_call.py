@@ -169,7 +169,8 @@ async def test_calls_whose_callers_are_cancelled_complete(
     assert [entry.kind for entry in entries if entry.state is State.INTENT] == []
     with_urls = {entry.kind for entry in entries if entry.urls}
     assert with_urls == {"speech", "watermark", "legacy.transfer"}
-    assert {task.kind.name for task in a2e.unclaimed()} == {"caption_removal", "video_twin"}
+    tasks = {task.kind.name for task in a2e.unclaimed()}
+    assert tasks == {"caption_removal", "text_to_image", "video_twin"}
     kept = (a2e.speech.unclaimed(), a2e.image_to_video.unclaimed_prompts())
     assert [len(results) for results in kept] == [1, 1]
     assert budget.reserved == 0

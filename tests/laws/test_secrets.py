@@ -364,7 +364,6 @@ async def wrong_inputs(kit: Kit) -> list[Any]:
         await raised(dub(a2e, num_speakers=1000)),
         await raised(dub(a2e, nothing=INPUT_URL)),
         await raised(a2e.dubbing.start(source_url=f"{INPUT_URL}\n", target_lang=5)),  # type: ignore[arg-type]
-        await raised(a2e.files.upload(f"{INPUT_URL}")),
     ]
 
 
