@@ -421,7 +421,9 @@ async def test_cancelled_at_every_step(spools: Path) -> None:
         task.cancel()
         await asyncio.wait([task])
         del task
-    assert open_files_below(spools) == []
+    async with asyncio.timeout(60):
+        while open_files_below(spools):  # a thread may still write, and then closes its file
+            await asyncio.sleep(0.01)
 
 
 async def test_changed_between_hash_and_upload(store: Store, kit: Kit, tmp_path: Path) -> None:
