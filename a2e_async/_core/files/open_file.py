@@ -137,7 +137,7 @@ async def read_stream(opened: OpenFile, field: str, check: CheckBlock) -> Any:
                 copy.abandon()
                 raise
             opened.content = content
-            weakref.finalize(opened, content.close)
+            weakref.finalize(opened, _close, content).atexit = False
     return opened.content
 
 
@@ -307,11 +307,17 @@ def held_files(values: Iterable[Any]) -> Generator[None]:
 
 
 def _close(content: Any) -> None:
+    """Close a temporary file, perhaps while its other holder does the same in a thread."""
     with contextlib.suppress(Exception):
-        if content.tell() < _LARGE_BYTES:
-            content.close()
-            return
-    threading.Thread(target=content.close, daemon=True).start()
+        if content.tell() >= _LARGE_BYTES:
+            threading.Thread(target=_close_now, args=(content,), daemon=True).start()
+        else:
+            _close_now(content)
+
+
+def _close_now(content: Any) -> None:
+    with contextlib.suppress(Exception):
+        content.close()
 
 
 # -- errors -----------------------------------------------------------------------------------
