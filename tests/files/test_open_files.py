@@ -13,6 +13,7 @@ import zipfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -453,6 +454,10 @@ async def test_a_full_disk(monkeypatch: pytest.MonkeyPatch, spools: Path) -> Non
         await ready(chunks())
 
 
+@pytest.mark.skipif(
+    tuple(map(int, version("anyio").split(".")[:2])) < (4, 16),
+    reason="an older anyio keeps the input; its file disappears with the process",
+)
 def test_dropped_inputs_delete_their_files(spools: Path) -> None:
     """Such as those of a batch that is never run to its end."""
 
