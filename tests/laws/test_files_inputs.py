@@ -258,7 +258,7 @@ async def test_files_that_change_before_their_turn_cost_nothing(
     async with client(service) as a2e:
         files = a2e._context.files
         prepared = [
-            await files.inspect_upload(p, ("image",), "image_urls") for p in (first, second)
+            await files.resolve(p, ("image",), "image_urls") for p in (first, second)
         ]
         if how == "removed":
             second.unlink()
@@ -280,7 +280,7 @@ async def test_other_content_of_the_same_size_and_time_is_not_sent(
     path = tmp_path / "a.wav"
     path.write_bytes(WAV)
     async with client(service) as a2e:
-        prepared = await a2e._context.files.inspect_upload(path, ("audio",), "source")
+        prepared = await a2e._context.files.resolve(path, ("audio",), "source")
         state = path.stat()
         with path.open("r+b") as file:
             file.seek(100)
