@@ -4,6 +4,7 @@ import asyncio
 import json
 import socket
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -649,7 +650,7 @@ class DescribedService:
     """Responds with examples of the fields that the description of the service names."""
 
     def __init__(self) -> None:
-        data = Path(__file__).parents[2] / "a2e_async/sandbox/data"
+        data = files("a2e_async.sandbox") / "data"
         self.paths = json.loads((data / "openapi.json").read_text())["paths"]
         self.kinds = {row["kind"]: row for row in json.loads((data / "kinds.json").read_text())}
 

@@ -1358,3 +1358,21 @@ async def test_the_entries_of_the_former_name_are_taken_over_once(clients: Clien
     same, journal = clients.recorder("x", former="x")
     journal.fails = frozenset({"adopt"})
     await same.flush_and_report_others()
+
+
+async def test_where_an_output_was_saved(clients: Clients, tmp_path: Path) -> None:
+    recorder, _ = clients.recorder()
+    await accepted(recorder, A, B)
+    await recorder.record_saved_file(output(0), tmp_path / "0")
+    await recorder.record_saved_file(output(1, A), Path("relative"))
+    assert await recorder.was_saved_at(output(0), tmp_path / "0")
+    assert await recorder.was_saved_at(output(0), tmp_path / "sub" / ".." / "0")
+    assert await recorder.was_saved_at(output(1, A), Path("relative").absolute())
+    for one, path in (
+        (output(0), tmp_path / "1"),
+        (output(1, A), tmp_path / "0"),
+        (output(0, B), tmp_path / "0"),
+        (output(0, C), tmp_path / "0"),
+        (Output(url="https://h/x", media="video", index=0), tmp_path / "0"),
+    ):
+        assert not await recorder.was_saved_at(one, path)
