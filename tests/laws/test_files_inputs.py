@@ -257,9 +257,7 @@ async def test_files_that_change_before_their_turn_cost_nothing(
 
     async with client(service) as a2e:
         files = a2e._context.files
-        prepared = [
-            await files.resolve(p, ("image",), "image_urls") for p in (first, second)
-        ]
+        prepared = [await files.resolve(p, ("image",), "image_urls") for p in (first, second)]
         if how == "removed":
             second.unlink()
         elif how == "changed":
