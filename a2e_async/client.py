@@ -455,20 +455,18 @@ class A2E(Namespaces):
     ) -> "Follower":
         """Finish every task of the journal from now on; return the follower that does it.
 
-        For programs that run on, such as web apps, bots and workers. Followed are the unfinished
-        tasks of earlier runs, each task that this client starts, and every two minutes those that
-        another process left behind. When a task has ended, its outputs are saved into
-        ``download_to`` (if it is given). Then ``await on_end(task)`` is called, also if the task
-        failed at the service: see ``task.status`` and ``task.record``. Without ``download_to`` the
-        task is acknowledged as soon as ``on_end`` has returned. What fails (the network, a full
-        disk, ``on_end`` itself) is logged and tried again after 1 s, 2 s and so on, at most 5 min.
-        If the process dies before ``on_end`` returns, the next one calls it again, unless the
-        files were saved or the task had failed. ``await on_update(task)`` is called for each
-        change of a running task; its exceptions are only logged.
+        For programs that run on, such as web apps, bots and workers. It follows the unfinished
+        tasks of earlier runs, each task that this client starts and, every two minutes, those that
+        another process left behind. The outputs of a task that has ended are saved into
+        ``download_to``. Then ``await on_end(task)`` is called, also if the task failed
+        (``task.status``). Without ``download_to`` the task is acknowledged when ``on_end`` returns.
+        What fails (the network, a full disk, ``on_end``) is logged and tried again after 1 s, 2 s
+        and so on, at most 5 min. If the process dies before ``on_end`` returns, the next one calls
+        it again, unless the files were saved or the task had failed. ``await on_update(task)`` is
+        called for each change of a running task; its exceptions are only logged.
 
-        Starts whose response was lost are searched for at once, then with pauses that grow to an
-        hour. Closing the client ends it: what is being saved or handed over may finish for 10 s,
-        everything else is continued by the next process. Call it on the client's event loop, once.
+        Closing the client ends it: what is being saved or handed over may finish for 10 s, the
+        next process does the rest. Call it once, on the client's event loop.
 
         Raises `InvalidInput`, and `ConfigurationError` without a journal.
         """

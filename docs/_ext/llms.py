@@ -101,6 +101,7 @@ VALUES: Final = (
 them is named)."""
 
 SUMMARISED: Final = {
+    Job,
     Record,
     Recovery,
     RetryPolicy,
@@ -119,7 +120,7 @@ PAID_NAMESPACES: Final = {"speech", "files"}
 
 RARE: Final = {
     "legacy": "",
-    "recipes": "dub_video",
+    "recipes": "",
     "image_to_video": "",
     "avatars": "list",
     "backgrounds": "add all delete",
@@ -132,10 +133,16 @@ WITHOUT_TEXTS: Final = {ClientStats}
 
 SANDBOX_FIELDS: Final = "speed seed port api_key balance failure_rate rate_limit deliver_webhooks"
 
-SAID_ELSEWHERE: Final = {"request", "unknown", "unclaimed", "with_options", "upload"}
+SAID_ELSEWHERE: Final = {
+    *("request", "unknown", "unclaimed", "with_options", "upload", "stats", "kind", "unfinished"),
+    "for_caller",
+}
 """Methods whose first sentence is enough here."""
 
-FREQUENT: Final = ("prompt", "negative_prompt", "seed", "processing_limit")
+FREQUENT: Final = (
+    *("prompt", "negative_prompt", "seed", "processing_limit", "input_images", "image_url"),
+    *("aspect_ratio", "duration"),
+)
 """Inputs of many kinds, whose usual meanings are written once."""
 
 SHARED_BY: Final = 3
@@ -171,9 +178,9 @@ def full() -> str:
         "# a2e_async",
         _guide(),
         "## The client",
-        "`from a2e_async import A2E`. Media is `str | Path | bytes | Output`: a URL, a local path, "
-        "the bytes of a file, or the result of another task. Parameters with the default None "
-        "accept None.",
+        "`from a2e_async import A2E`. Media is `str | Path | bytes | Output` or an open file: a "
+        "URL, a path, a file's bytes, another task's result, a file object, an async stream. "
+        "Parameters with the default None accept None.",
         _options(),
         _methods("a2e", A2E, whole=True),
         "`a2e.journal` (a `Journal`, None without one):",
@@ -280,17 +287,19 @@ def _kind(name: str) -> str:
             for n in only
         ]
         if others := [n for n in more if n not in only]:
-            lines.append(f"other methods: {', '.join(others)}; see their docstrings")
+            lines.append(f"other methods: {', '.join(others)}")
     made = " or ".join(dict.fromkeys(result.media for result in kind.outputs))
     lines += _record(kind.record, {f.name: f for f in own})
     # A block for each kind would need as many characters as its record.
     head = f"### {name}: {kind.summary} -> {made or kind.record.result_attribute}"
-    return "\n".join([f"{head}, {kind.record.__name__}", "", *lines])
+    return "\n".join([f"{head}, {kind.record.__name__}", *lines])
 
 
 def _input(f: InputField) -> str:
     text = _meaning(f)
-    notes = [] if text in _shared_texts().get(f.name, ()) else [text]
+    # "aspect_ratio: … # Aspect ratio; 1:1 by default" would say its name twice.
+    shown = re.sub(rf"(?i)^{f.name.replace('_', ' ')}[,;] ", "", text)
+    notes = [] if text in _shared_texts().get(f.name, ()) else [shown]
     bounds = f.find_metadata(Range)
     if bounds is not None and not re.search(r"\d", text):
         notes.append(f"({bounds.low:.15g} to {bounds.high:.15g})")
@@ -373,7 +382,7 @@ def _namespace(name: str) -> str:
     if name in RARE:
         only = set(RARE[name].split())
         others = ", ".join(n for n in _public(cls) if n not in only)
-        more = f"Other methods: {others}; see their docstrings."
+        more = f"Other methods: {others}."
     shown = _methods(f"a2e.{name}", cls, only, whole=name in PAID_NAMESPACES)
     return "\n\n".join(part for part in (f"### {name}", shown or f"{_first(cls)}.", more) if part)
 
@@ -545,7 +554,7 @@ def _sandbox() -> Iterator[str]:
     )
     faults = {n for n in _public(sandbox_package.Faults) if n not in INTERNAL_FAULTS}
     yield _block("\n".join(_fault(name) for name in FAULTS))
-    yield f"For rare answers of the service: {', '.join(sorted(faults - set(FAULTS)))}."
+    yield f"For rare answers: {', '.join(sorted(faults - set(FAULTS)))}."
     yield "Sample files, `from a2e_async.sandbox import media`:"
     yield _block(
         "\n".join(
@@ -637,7 +646,11 @@ def _short(hint: Any) -> str:
     said = re.sub(r"\b(?:os\.)?PathLike\[str\]", "Path", said)
     said = re.sub(r"\bMapping\[str, Any\]", "dict", said)
     said = said.replace("Mapping[", "dict[").replace("Sequence[", "list[")
-    return said.replace("str | Path | bytes | Output", "Media")
+    media = (
+        r"str \| Path \| bytes \| bytearray \| memoryview \| Output"
+        r"(?: \| \w*(?:File|Part|Iterable\[bytes\]))+"
+    )
+    return re.sub(media, "Media", said)
 
 
 def _result_of(value: property) -> Any:
@@ -657,7 +670,9 @@ def _event(cls: type[Any]) -> str:
 
 def _whole(value: Any, indent: str = "    ") -> str:
     """Return the text of a declaration as indented paragraphs."""
-    paragraphs = (_plain(p) for p in (inspect.getdoc(value) or "").split("\n\n"))
+    said = (inspect.getdoc(value) or "").split("\n\n")
+    # Who owns the state of an object is for those who change the package.
+    paragraphs = (_plain(p) for p in said if not p.startswith("Created "))
     filled = (
         textwrap.fill(p, 118, initial_indent=indent, subsequent_indent=indent)
         for p in paragraphs

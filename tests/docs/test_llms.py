@@ -212,7 +212,7 @@ async def test_the_web_app_of_the_patterns_works(
 def test_it_can_be_read_completely(writer: ModuleType) -> None:
     """Small enough for any assistant, the guide first, and no note to ourselves in it."""
     text = writer.full()
-    assert len(text) < 86_000
+    assert len(text) < 80_000
     assert text.index("## Mistakes to avoid") < text.index("## Patterns") < 6000
     assert "<!--" not in text
 

@@ -192,7 +192,7 @@ def actual_extension(head: bytes, name: str) -> str | None:
 def corrected_extension(head: bytes, name: str) -> str | None:
     """Return the extension to save a file under instead of that of ``name``, which stays if None.
 
-    Only another medium is corrected. Within one, players and editors look at the bytes, and a
+    Only another medium is corrected. Within one, programs detect the format by the bytes, and a
     program that saves WAV data as ``talk.mp3`` goes on to open ``talk.mp3``.
     """
     media, _ = sniff_media_type(head, name)
