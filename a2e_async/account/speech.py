@@ -12,6 +12,7 @@ from a2e_async._core.namespace_helpers import (
     unwrap_response,
     without_none,
 )
+from a2e_async._core.schema.inputs import MAX_KEY_CHARS
 from a2e_async._core.submission.calls import ChargedCall
 from a2e_async.errors import InvalidInput
 from a2e_async.models import Output
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from a2e_async._core.http.session import ApiResponse
 
 SPEECH_PATH: Final = "/api/v1/video/send_tts"
-
-MAX_KEY_CHARS: Final = 200
 
 MAX_CHARACTERS: Final = 1000
 """Unicode characters of one request; the website of the service allows more."""

@@ -518,7 +518,13 @@ class JournalRecorder:
         if good and task.kind.outputs and not all(part.outputs for part in record.parts):
             await self._advance_or_log(entry.key, entry.state, coins=coins, missing_since=None)
             return
-        changes: dict[str, Any] = {}
+        changes: EntryChanges = {
+            "succeeded": good,
+            "failure": _storable_text(record.failure.message) if record.failure else None,
+            "coins": coins,
+            "outputs": len(record.outputs),
+            "missing_since": None,
+        }
         if good and entry.expected > len(entry.ids) and len(record.outputs) >= entry.expected:
             # One task has all outputs that were ordered.
             await self.drop_remaining(entry.key, recovery_from_entry(entry).sent_at)
@@ -526,23 +532,13 @@ class JournalRecorder:
             await self.split_remaining(entry)
         if not good and len(entry.paths) < len(record.outputs):
             # Its outcome is set when it closes. Whatever the rest cost, a failure reserves nothing.
-            changes |= {"succeeded": None, "reserved": None}
+            changes["succeeded"] = changes["reserved"] = None
         elif not good:
             changes["closed_by"] = ClosedBy.FAILED
         elif not record.outputs:
             changes["closed_by"] = ClosedBy.NO_FILES
-        await self._advance_or_log(
-            entry.key,
-            State.SAVED if good and not record.outputs else State.FINISHED,
-            **{
-                "succeeded": good,
-                "failure": _storable_text(record.failure.message) if record.failure else None,
-                "coins": coins,
-                "outputs": len(record.outputs),
-                "missing_since": None,
-                **changes,
-            },
-        )
+        state = State.SAVED if good and not record.outputs else State.FINISHED
+        await self._advance_or_log(entry.key, state, **changes)
 
     async def was_saved_at(self, output: Output, path: Path) -> bool:
         """Return whether an output of a task was saved at this path before."""

@@ -58,6 +58,9 @@ MediaInput = (
 )
 """A URL, a path, bytes, an open binary file or async stream, or the Output of another task."""
 
+MAX_KEY_CHARS: Final = 200
+"""Longest key of a start or a paid call, in characters."""
+
 MAX_TEXT_CHARS: Final = 20_000
 """Longest text in characters; every kind of the service refuses longer ones."""
 
@@ -160,7 +163,7 @@ class TaskInput:
     ] = None
     key: Annotated[
         str | None,
-        MaxLength(200),
+        MaxLength(MAX_KEY_CHARS),
         FieldDoc(
             "Starts with the same key return the same task and are charged once: within one "
             "client or, with a journal, in all processes that share the journal."
