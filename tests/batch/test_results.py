@@ -1,5 +1,6 @@
 """What a batch leaves in its directory: names, the manifest, and what a second run repairs."""
 
+import errno
 import hashlib
 import json
 import os
@@ -125,6 +126,20 @@ async def test_the_manifest(make_client: MakeClient, sandbox: Sandbox, tmp_path:
     assert all(outcome.earlier for outcome in again)
     assert (out / "results.jsonl").read_text() == before
     assert len(sandbox.ledger.starts("dubbing")) == len(KEYS)
+
+
+async def test_a_file_system_without_locks(
+    make_client: MakeClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fcntl = pytest.importorskip("fcntl")
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    outcomes = await run(make_client(), download_to=tmp_path / "out", manifest=True)
+    assert all(outcome.ok for outcome in outcomes)
+    assert len(lines(tmp_path / "out")) == len(KEYS)
 
 
 async def test_a_crash_before_or_in_a_line(make_client: MakeClient, tmp_path: Path) -> None:

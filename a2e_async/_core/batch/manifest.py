@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -73,7 +74,8 @@ class Manifest:
         fd = os.open(self._path, flags, 0o666)
         try:
             if fcntl is not None:
-                fcntl.flock(fd, fcntl.LOCK_EX)
+                with suppress(OSError):  # a file system without locks: appending is one write
+                    fcntl.flock(fd, fcntl.LOCK_EX)
             self._read_new()
             known = self._lines.get(ref)
             if known is not None and known["files"] == line["files"]:

@@ -129,7 +129,7 @@ async def read_stream(opened: OpenFile, field: str, check: CheckBlock) -> Any:
             if opened.was_read:
                 raise _read_once_error(field)
             opened.was_read = True
-            content = tempfile.SpooledTemporaryFile(max_size=_MEMORY_BYTES)  # noqa: SIM115
+            content = tempfile.SpooledTemporaryFile(max_size=_MEMORY_BYTES)  # noqa: SIM115  # its holders close it
             copy = _Copy(content, field, check)
             try:
                 await _copy(opened, copy, field)
