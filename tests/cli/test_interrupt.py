@@ -20,7 +20,7 @@ from .test_commands import DUB
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals to a process group are POSIX")
 
 
-def until(true: Callable[[], object], seconds: float = 15) -> None:
+def until(true: Callable[[], object], seconds: float = 120) -> None:
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, "it did not happen"

@@ -27,7 +27,7 @@ UNCLEAN = (
 """Messages of asyncio, aiohttp and Python about an unclean exit."""
 
 
-def wait_for(what: Callable[[], Any], *, seconds: float = 20) -> Any:
+def wait_for(what: Callable[[], Any], *, seconds: float = 120) -> Any:
     """Wait until ``what()`` is truthy; return its value."""
     end = time.monotonic() + seconds
     while True:
@@ -77,7 +77,7 @@ class Program:
     def wait(self) -> int:
         """Return its exit code when it has ended by itself; it must have said nothing unclean."""
         assert self._process is not None
-        code = self._process.wait(20)
+        code = self._process.wait(120)
         said = self.log.read_text()
         assert not [word for word in UNCLEAN if word in said], said
         return code

@@ -19,7 +19,7 @@ class Site:
     def __init__(self, app: Program, port: int) -> None:
         self.app = app
         self.url = f"http://127.0.0.1:{port}"
-        self.http = httpx.Client(base_url=self.url, timeout=20, trust_env=False)
+        self.http = httpx.Client(base_url=self.url, timeout=60, trust_env=False)
 
     def start(self, path: str = "/") -> None:
         """Run it (again); return once it responds."""
