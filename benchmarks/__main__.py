@@ -28,6 +28,7 @@ NAMES = (
     "imports",
     "fairness",
     "download",
+    "upload",
     "journal",
     "batch",
     "peers",

@@ -54,7 +54,7 @@ async def measure(rounds: int) -> dict[str, list[float]]:
                     plain = await _plain(bare, url, target)
                     target.unlink()  # outside of what is measured, as that of ours
                     lags: list[float] = []
-                    lag_task = asyncio.create_task(_lag(lags))
+                    lag_task = asyncio.create_task(sample_lag(lags))
                     before = time.perf_counter()
                     saved = await a2e.files.download(url, Path(folder) / f"ours-{round_}.mp4")
                     ours = SIZE / 2**20 / (time.perf_counter() - before)
@@ -81,7 +81,7 @@ async def _plain(session: aiohttp.ClientSession, url: str, path: Path) -> float:
     return SIZE / 2**20 / (time.perf_counter() - before)
 
 
-async def _lag(samples: list[float]) -> None:
+async def sample_lag(samples: list[float]) -> None:
     loop = asyncio.get_running_loop()
     while True:
         before = loop.time()
