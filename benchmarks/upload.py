@@ -16,7 +16,6 @@ from typing import Any
 
 import aiohttp
 import psutil
-from attrs import asdict, frozen
 
 from a2e_async import A2E
 from benchmarks.common import Row, median, paired_ratio, run_child
@@ -66,17 +65,11 @@ asyncio.run(main())
 """
 
 
-@frozen
-class _Sample:
-    """What one round of uploads took: MiB/s, the loop's lag (p99, s), the growth of memory (MiB)."""
-
-    throughput: float
-    lag: float
-    growth: float
-
-
 async def measure(rounds: int) -> dict[str, list[dict[str, float]]]:
-    """Return the samples of both, after a round that is not counted."""
+    """Return the samples of both.
+
+    Throughput in MiB/s, the event loop's lag (p99, s), and the growth of memory (MiB).
+    """
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", SERVE, stdout=asyncio.subprocess.PIPE
     )
@@ -94,7 +87,7 @@ async def measure(rounds: int) -> dict[str, list[dict[str, float]]]:
                     samples["ours"] = await _sample(_ours(a2e, files))
                 if round_:
                     for name, sample in samples.items():
-                        found[name].append(asdict(sample))
+                        found[name].append(sample)
     finally:
         process.terminate()
         await process.wait()
@@ -112,7 +105,7 @@ def _make_file(path: Path, number: int) -> Path:
     return path
 
 
-async def _sample(work: Coroutine[Any, Any, None]) -> _Sample:
+async def _sample(work: Coroutine[Any, Any, None]) -> dict[str, float]:
     lags: list[float] = []
     sizes = [_memory()]
     samplers = [asyncio.create_task(sample_lag(lags)), asyncio.create_task(_sample_memory(sizes))]
@@ -122,7 +115,8 @@ async def _sample(work: Coroutine[Any, Any, None]) -> _Sample:
     for sampler in samplers:
         sampler.cancel()
     p99 = sorted(lags)[int(len(lags) * 0.99)]
-    return _Sample(COUNT * SIZE / 2**20 / took, p99, max(sizes) - sizes[0])
+    throughput = COUNT * SIZE / 2**20 / took
+    return {"throughput": throughput, "lag": p99, "growth": max(sizes) - sizes[0]}
 
 
 async def _plain(url: str, files: list[Path]) -> None:

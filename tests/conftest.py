@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -17,6 +18,12 @@ hypothesis.settings.load_profile("any machine")
 # Kept bytecode saves the time of the many processes, workers and programs, that a test run starts.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# Most tests have a journal, which waits for the disk at each commit: more than half of the time of
+# a test run. Files in memory need no such wait, and the tests kill processes, not machines.
+_MEMORY = Path("/dev/shm")
+if os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > 4 * 2**30:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
 
 # A test run in the background of a shell ignores these, and the programs it starts would, too:
 # then no test of Ctrl-C or of a closed terminal could pass.

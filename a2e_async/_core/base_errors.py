@@ -5,7 +5,7 @@ from functools import wraps
 from inspect import iscoroutinefunction
 from typing import Any, ParamSpec, TypeVar, cast
 
-from a2e_async._core.redact import redact
+from a2e_async._core.redact import excerpt, may_reveal, redact
 
 P = ParamSpec("P")
 
@@ -40,10 +40,9 @@ def without_frames(error: E) -> E:
 
 
 def _redacted_cause(raw: BaseException) -> BaseException:
-    shown = f"{raw} {raw!r}"
-    if isinstance(raw, A2EError) or redact(shown) == shown:
+    if isinstance(raw, A2EError) or not may_reveal(f"{raw} {raw!r}"):
         return raw
-    kept = Exception(f"{type(raw).__name__}: {redact(str(raw))}")
+    kept = Exception(f"{type(raw).__name__}: {excerpt(str(raw))}")
     kept.__cause__, kept.__context__ = raw.__cause__, raw.__context__
     return kept
 

@@ -2,8 +2,8 @@
 
 import re
 from base64 import b64encode
-from collections.abc import Callable, Iterator, Sequence
-from functools import cache, lru_cache
+from collections.abc import Callable, Sequence
+from functools import cache
 from hashlib import sha256
 from typing import Any, Final, SupportsIndex, cast
 from urllib.parse import quote
@@ -52,6 +52,9 @@ _LABEL: Final = rf"(?i){_CREDENTIAL}(\s{{0,9}}:\s{{0,9}})(?=[^\s\"'<>,;\d]*\d)[^
 EXCERPT_CHARS: Final = 500
 """Length of the excerpt of a response that an exception keeps, in characters."""
 
+_LONGEST_SEARCHED: Final = 10_000
+"""Characters of an exception's text that are searched for secrets, which blocks the event loop."""
+
 MIN_SECRET_CHARS: Final = 6
 """Shorter secrets are not searched for: such short strings occur in ordinary text."""
 
@@ -65,10 +68,12 @@ class Secret:
     While the object is alive, `redact` replaces it with ``shown`` in every text.
     """
 
-    __slots__ = ("__weakref__", "reveal", "scrub", "shown")
+    __slots__ = ("__weakref__", "hide", "reveal", "scrub", "shown")
 
     reveal: Callable[[], str]
     """Return the text."""
+    hide: Callable[[str], str]
+    """Return a text with all forms of the secret replaced."""
     scrub: Callable[[bytes], bytes]
     """Return a body with the literal secret replaced."""
 
@@ -78,6 +83,7 @@ class Secret:
         long_enough = len(plain) >= MIN_SECRET_CHARS
         # In closures, not attributes, so that tools that walk over attributes do not find it.
         self.reveal = lambda: plain
+        self.hide = _replacer(plain, shown) if long_enough else lambda text: text
         self.scrub = lambda body: body.replace(raw, replacement) if long_enough else body
         self.shown: str = shown
         _secrets.add(self)
@@ -216,8 +222,10 @@ def redact(text: str, secret: "str | Secret | None" = None) -> str:
     Whole queries are removed, because result and upload URLs carry their signature there. Every
     live `Secret`, and ``secret``, is removed in plain and encoded forms.
     """
-    for pattern, shown in _secret_patterns(secret):
-        text = pattern.sub(shown, text)
+    if isinstance(secret, str) and len(secret) >= MIN_SECRET_CHARS:
+        text = _replacer(secret, "[key]")(text)
+    for one in _live_secrets():
+        text = one.hide(text)
     lowered = text.lower()
     for marks, general, replacement in _general_patterns():
         # Most texts have none of the marks; a search for them takes a fraction of the pattern's.
@@ -249,6 +257,11 @@ def _general_patterns() -> "list[tuple[tuple[str, ...], re.Pattern[str], Replace
     return [(marks, re.compile(pattern), shown) for marks, pattern, shown in replacements]
 
 
+def may_reveal(text: str, secret: "str | Secret | None" = None) -> bool:
+    """Return whether a text contains something secret, or is too long to be searched."""
+    return len(text) > _LONGEST_SEARCHED or redact(text, secret) != text
+
+
 def excerpt(
     body: bytes | str, secret: "str | Secret | None" = None, limit: int = EXCERPT_CHARS
 ) -> str:
@@ -260,6 +273,14 @@ def excerpt(
         head = _drop_partial_secret(head, secret)
     flat = " ".join(redact(head, secret).split())
     return flat if len(flat) <= limit else flat[: limit - 1] + "…"
+
+
+def describe(error: BaseException) -> str:
+    """Return the text of another library's exception, redacted and short; its class if it has none.
+
+    aiohttp's errors may quote a whole body.
+    """
+    return excerpt(str(error)) or type(error).__name__
 
 
 _SIGNATURE: Final = re.compile(
@@ -294,15 +315,6 @@ def full_url(url: str) -> str:
     return (url.signed or url) if isinstance(url, SignedUrl) else url
 
 
-def _secret_patterns(secret: "str | Secret | None") -> Iterator[tuple["re.Pattern[str]", str]]:
-    if isinstance(secret, str) and len(secret) >= MIN_SECRET_CHARS:
-        yield _secret_pattern(secret), "[key]"
-    for one in _live_secrets():
-        text = one.reveal()
-        if len(text) >= MIN_SECRET_CHARS:
-            yield _secret_pattern(text), one.shown
-
-
 def _live_secrets() -> "tuple[Secret, ...]":
     while True:
         try:
@@ -311,9 +323,37 @@ def _live_secrets() -> "tuple[Secret, ...]":
             continue
 
 
-@lru_cache(16)
-def _secret_pattern(secret: str) -> "re.Pattern[str]":
-    """Return a pattern for a secret in plain, escaped, encoded and reversed form, any case."""
+def _replacer(secret: str, shown: str) -> Callable[[str], str]:
+    """Return a function that replaces all forms of a secret in a text, in any case.
+
+    A process may hold the keys of hundreds of users, and each text is searched for all of them:
+    most texts are soon seen to have none, and a pattern is compiled for those that have one.
+    """
+
+    @cache
+    def forms() -> list[str]:
+        return sorted(_forms(secret), key=len, reverse=True)
+
+    @cache
+    def lowered_forms() -> list[str]:
+        return [form.lower() for form in forms()]
+
+    @cache
+    def pattern() -> "re.Pattern[str]":
+        return re.compile("|".join(map(re.escape, forms())), re.IGNORECASE)
+
+    def replace(text: str) -> str:
+        if text.isascii():  # among other letters, more are equal but for their case
+            lowered = text.lower()
+            if not any(form in lowered for form in lowered_forms()):
+                return text
+        return pattern().sub(lambda _: shown, text)
+
+    return replace
+
+
+def _forms(secret: str) -> set[str]:
+    """Return a secret in plain, escaped, encoded and reversed form."""
     raw = secret.encode("utf-8", "surrogateescape")
     forms = {secret, secret[::-1], secret.replace("/", "\\/"), quote(raw, safe=""), raw.hex()}
     for shift in range(3):
@@ -322,7 +362,7 @@ def _secret_pattern(secret: str) -> "re.Pattern[str]":
         inner = coded[(shift * 8 + 5) // 6 : (shift + len(raw)) * 8 // 6]
         if len(inner) >= 2 * MIN_SECRET_CHARS:
             forms |= {inner, inner.replace("+", "-").replace("/", "_")}
-    return re.compile("|".join(map(re.escape, sorted(forms, key=len, reverse=True))), re.IGNORECASE)
+    return forms
 
 
 def _drop_partial_secret(head: str, secret: "str | Secret | None") -> str:

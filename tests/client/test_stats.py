@@ -36,7 +36,7 @@ async def test_waits_and_polled_tasks(a2e: A2E) -> None:
 
 async def test_starts_in_progress_and_queued(make_client: MakeClient, sandbox: Sandbox) -> None:
     """One start is at the service, the other waits for its slot."""
-    sandbox.faults.slow(3600, "start", accepted=True)
+    sandbox.faults.slow(5, "start", accepted=True)  # closing the client waits for it
     a2e = make_client(max_unfinished=1)
     starts = [asyncio.create_task(a2e.dubbing.start(**DUB)) for _ in range(2)]
     await until(lambda: sandbox.calls["start", "dubbing"])

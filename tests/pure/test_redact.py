@@ -1,5 +1,6 @@
 """No secret survives redaction, wherever it is and wherever the text is cut."""
 
+import re
 import string
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 
 from a2e_async._core.redact import (
     EXCERPT_CHARS,
+    Secret,
     _general_patterns,
     bare_url,
     excerpt,
@@ -24,6 +26,27 @@ SCHEME = st.sampled_from(
 )
 HOST = st.sampled_from(["h.example", "localhost:80", "[::1]", "u:pw@h.example", "ex%41mple"])
 PATH = st.sampled_from(["", "/", "/a.mp3", "/it's/a(1).mp4", "\\/a\\/b.mp3", "/a;b=c", "/ü"])
+
+
+def test_hundreds_of_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All are removed, and no pattern is compiled for a text that has none of them."""
+    keys = [f"{n:04d}Key-of/{n}" for n in range(300)]
+    secrets = [Secret(key) for key in keys]
+    redact("https://h.example/?a=b")  # compiles what is secret by its form
+    compiled: list[str] = []
+    monkeypatch.setattr("re.compile", lambda pattern, *_: compiled.append(pattern))
+    assert redact("a text of the service") == "a text of the service"
+    assert not compiled
+    monkeypatch.undo()
+    for shown in (
+        keys[7],
+        keys[299].upper(),
+        keys[0][::-1],
+        keys[250].encode().hex(),
+        "é" + keys[9],
+    ):
+        assert redact(f"<{shown}>") in ("<[key]>", "<é[key]>")
+    assert len(secrets) == 300
 
 
 @given(before=FILL, edge=BEFORE, scheme=SCHEME, host=HOST, path=PATH, query=QUERY, after=FILL)

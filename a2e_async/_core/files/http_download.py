@@ -29,7 +29,7 @@ from a2e_async._core.files.media_types import (
 )
 from a2e_async._core.http.error_mapping import sanitize_cause
 from a2e_async._core.http.retry import parse_retry_after
-from a2e_async._core.redact import bare_url, redact
+from a2e_async._core.redact import bare_url, describe
 from a2e_async._core.urls import InvalidUrl
 from a2e_async.errors import TransferError
 from a2e_async.events import Transfer
@@ -173,7 +173,7 @@ class HttpDownload:
             except InvalidUrl as error:
                 await self._renew_url(f"its URL is malformed: {error}", None, "cannot be fetched")
             except PERMANENT_ERRORS as error:
-                raise self.make_error(f"cannot be fetched: {_describe(error)}") from sanitize_cause(
+                raise self.make_error(f"cannot be fetched: {describe(error)}") from sanitize_cause(
                     error
                 )
             except TRANSIENT_ERRORS as error:
@@ -499,7 +499,7 @@ class HttpDownload:
         self._failures += 1
         if self._failures >= MAX_ATTEMPTS:
             raise self.make_error(
-                f"could not be read to its end: {_describe(error)} ({MAX_ATTEMPTS} failed attempts "
+                f"could not be read to its end: {describe(error)} ({MAX_ATTEMPTS} failed attempts "
                 f"in a row, {self.received:,} bytes so far). Try again; the bytes received are "
                 "kept."
             ) from sanitize_cause(error)
@@ -595,7 +595,3 @@ async def describe_refusal(response: aiohttp.ClientResponse) -> str:
     except (aiohttp.ClientError, OSError):
         found = None
     return f"HTTP {response.status}" + (f" {found[1].decode()}" if found else "")
-
-
-def _describe(error: BaseException) -> str:
-    return redact(str(error)) or type(error).__name__

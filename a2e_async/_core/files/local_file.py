@@ -28,7 +28,7 @@ from a2e_async._core.files.media_types import (
 from a2e_async._core.files.open_file import SharedFile, read_stream, share, unreadable_error
 from a2e_async._core.http.error_mapping import sanitize_cause
 from a2e_async._core.paths import local_path
-from a2e_async._core.redact import redact
+from a2e_async._core.redact import describe
 from a2e_async._core.schema.media_input import as_open_file
 from a2e_async.errors import InvalidInput
 from a2e_async.models import MediaType
@@ -397,7 +397,7 @@ class UploadSource:
 
     def _fail(self, error: Exception) -> NoReturn:
         """Raise `FileChangedError` for an error of the user's file object."""
-        self.failure = f"can no longer be read: {redact(str(error)) or type(error).__name__}"
+        self.failure = f"can no longer be read: {describe(error)}"
         raise FileChangedError(self.failure) from None
 
     def close(self) -> None:

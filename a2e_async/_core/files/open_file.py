@@ -20,7 +20,7 @@ import anyio.to_thread
 from attrs import define, field
 
 from a2e_async._core.http.error_mapping import sanitize_cause
-from a2e_async._core.redact import excerpt, redact
+from a2e_async._core.redact import describe
 from a2e_async._core.schema.media_input import OpenFile
 from a2e_async.errors import InvalidInput, TransferError
 
@@ -327,7 +327,7 @@ def unreadable_error(field: str, error: Exception) -> InvalidInput:
     """Return the error for a file object or stream that failed while it was read."""
     if isinstance(error, InvalidInput):
         return error
-    reason = redact(excerpt(str(error))) or type(error).__name__
+    reason = describe(error)
     return InvalidInput(
         f"{field}: the file object or stream cannot be read to its end: {reason}. Nothing was "
         "sent or charged.",

@@ -29,7 +29,7 @@ from a2e_async._core.files.local_file import (
 )
 from a2e_async._core.files.media_types import extension_for_mime_type
 from a2e_async._core.http.error_mapping import sanitize_cause
-from a2e_async._core.redact import bare_url, redact
+from a2e_async._core.redact import bare_url, describe
 from a2e_async._core.urls import InvalidUrl, split_url
 from a2e_async.errors import ClientClosed, DecodeError, TransferError
 from a2e_async.events import Transfer
@@ -268,13 +268,13 @@ class Uploader:
                     return False
                 raise _error(prepared, signed, f"was refused by the store ({refusal})", status)
             except (InvalidUrl, *PERMANENT_ERRORS) as error:
-                reason = redact(str(error)) or type(error).__name__
+                reason = describe(error)
                 raise _error(prepared, signed, f"cannot be sent: {reason}") from sanitize_cause(
                     error
                 )
             except TRANSIENT_ERRORS as error:
                 if failures == MAX_ATTEMPTS:
-                    reason = redact(str(error)) or type(error).__name__
+                    reason = describe(error)
                     raise _error(
                         prepared, signed, f"could not be sent in {MAX_ATTEMPTS} attempts: {reason}"
                     ) from sanitize_cause(error)

@@ -11,7 +11,7 @@ from a2e_async._core.base_errors import without_frames
 from a2e_async._core.http.call import ApiCall, ResponseTooLarge
 from a2e_async._core.http.envelope import MAYBE_CHARGED_ADVICE
 from a2e_async._core.http.retry import RetrySafety
-from a2e_async._core.redact import Secret, excerpt, redact
+from a2e_async._core.redact import Secret, excerpt, may_reveal
 from a2e_async.errors import (
     A2EError,
     ConfigurationError,
@@ -138,7 +138,7 @@ def sanitize_cause(raw: BaseException, secret: str | Secret | None = None) -> Ba
     """
     text = raw.message if isinstance(raw, aiohttp.ClientResponseError) else str(raw)
     shown = f"{text} {raw!r}"
-    if isinstance(raw, _REVEALING_ERRORS) or redact(shown, secret) != shown:
+    if isinstance(raw, _REVEALING_ERRORS) or may_reveal(shown, secret):
         kept: BaseException = aiohttp.ClientError(f"{type(raw).__name__}: {excerpt(text, secret)}")
         os_error = getattr(raw, "os_error", None)
         if isinstance(os_error, OSError):
