@@ -1,6 +1,5 @@
 """No secret survives redaction, wherever it is and wherever the text is cut."""
 
-import re
 import string
 
 import pytest
