@@ -73,7 +73,8 @@ def test_a_service_that_cannot_be_reached_is_named_at_once(
     seen: list[str] = []
     monkeypatch.setenv("A2E_BASE_URL", f"http://{host}")
     retry = RetryPolicy(initial=0.01, max_attempts=3)
-    monkeypatch.setitem(A2E.__init__.__kwdefaults__, "retry", retry)
+    create = A2E.__init__
+    monkeypatch.setattr(A2E, "__init__", lambda *a, **k: create(*a, **k | {"retry": retry}))
     monkeypatch.setattr(Printer, "note", lambda self, text: seen.append(text))
     result = a2e("credits")
     assert result.code == exit_codes.SERVICE

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from a2e_async import A2E, Output
+from a2e_async import A2E, Output, RetryPolicy
 from a2e_async._core.files.download import FileSession
 from a2e_async.errors import A2EError, ConfigurationError, DecodeError, InvalidInput, TransferError
 
@@ -382,7 +382,8 @@ async def test_the_api_key_is_not_given_to_the_proxy(monkeypatch: pytest.MonkeyP
     server = await asyncio.start_server(refuses, "127.0.0.1", 0)
     async with server:
         where = f"http://u:p@127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        async with A2E("k" * 20, proxy=where, base_url="https://api.example") as a2e:
+        quick = RetryPolicy(initial=0.001, max_attempts=2)
+        async with A2E("k" * 20, proxy=where, base_url="https://api.example", retry=quick) as a2e:
             with pytest.raises(A2EError):
                 await a2e.credits.balance()
     assert heads
