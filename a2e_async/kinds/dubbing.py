@@ -15,7 +15,14 @@ from typing import Annotated, Literal
 
 from attrs import define
 
-from a2e_async._core.schema.inputs import AcceptedMedia, FieldDoc, MediaInput, Range, TaskInput
+from a2e_async._core.schema.inputs import (
+    AcceptedMedia,
+    FieldDoc,
+    LanguageCode,
+    MediaInput,
+    Range,
+    TaskInput,
+)
 from a2e_async._core.tasks.kind import Endpoint, OutputField, TaskKind
 from a2e_async.models import Record, WireName
 
@@ -33,10 +40,11 @@ class DubbingInput(TaskInput):
         FieldDoc("The speech to dub, as an audio or video file."),
     ]
     target_lang: Annotated[
-        TargetLanguage | str, FieldDoc("Language of the result, such as en or es.")
+        TargetLanguage | str, LanguageCode(), FieldDoc("Language of the result, such as en or es.")
     ]
     source_lang: Annotated[
         SourceLanguage | str | None,
+        LanguageCode(),
         FieldDoc("Language of the source; detected by the service by default (auto)."),
     ] = None
     num_speakers: Annotated[

@@ -3,6 +3,9 @@
 `error_classes` chooses the class for a response of the API; here is what fails without one.
 """
 
+import os
+import ssl
+from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
@@ -65,7 +68,10 @@ def map_exception(
         advice = "Check the network, the proxy and base_url."
         if isinstance(raw, aiohttp.ClientSSLError):
             call.never_retry = True
-            advice = "This machine did not accept its TLS certificate or protocol version."
+            advice = (
+                "This machine did not accept its TLS certificate or protocol version."
+                f"{certificate_file_advice()}"
+            )
         error = ConnectError(
             f"{where}: {host} could not be reached {tries} ({why}). The request was not sent. "
             f"{advice}",
@@ -90,6 +96,28 @@ def map_exception(
         )
     error.__cause__ = sanitize_cause(raw, secret)
     return error
+
+
+def certificate_file_advice() -> str:
+    """Return a sentence if the environment names the certificates that are trusted, else ``""``.
+
+    OpenSSL ignores a file that it cannot read, and then trusts no certificate at all.
+    """
+    found: list[str] = []
+    for variable in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        path = os.environ.get(variable)
+        if not path:
+            continue
+        what = "which is trusted instead of this machine's certificates"
+        if not Path(path).exists():
+            what = "which does not exist"
+        elif variable == "SSL_CERT_FILE":
+            try:
+                ssl.create_default_context(cafile=path)
+            except OSError:  # also `ssl.SSLError`
+                what = "which is no file of certificates"
+        found.append(f" {variable} names {path}, {what}: correct or unset it.")
+    return "".join(found)
 
 
 def rate_limit_pause_error(call: ApiCall, seconds: float) -> RateLimited:

@@ -21,6 +21,7 @@ from attrs import NOTHING, define, field, fields, frozen
 from a2e_async._core.paths import path_text
 from a2e_async._core.redact import full_url
 from a2e_async._core.schema.json_guard import guarded_json, short_repr
+from a2e_async._core.schema.language_names import code_of_language
 from a2e_async._core.schema.media_input import (
     ACCEPTED,
     AsyncBinaryFile,
@@ -110,6 +111,11 @@ class MaxLength:
     """The maximum length of a text, in characters."""
 
     max_chars: int
+
+
+@frozen
+class LanguageCode:
+    """A text that is the code of a language, such as en. Which codes there are is not checked."""
 
 
 class AcceptedMedia:
@@ -458,6 +464,12 @@ def _check_bounds(f: InputField, value: Any) -> None:
             )
         if f.required and not value.strip():
             raise InvalidInput(f"{f.name} must not be blank.", field=f.name)
+        if f.find_metadata(LanguageCode) and (code := code_of_language(value)):
+            raise InvalidInput(
+                f"{f.name} takes the code of a language, not its name: give {code!r} instead of "
+                f"{short_repr(value)}.",
+                field=f.name,
+            )
 
 
 def check_media(name: str, value: Any) -> Any:

@@ -9,6 +9,7 @@ from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
 from a2e_async._core.http.call import proxy_setting
+from a2e_async._core.http.error_mapping import certificate_file_advice
 from a2e_async.cli.doctor.finding import Finding, Level
 from a2e_async.cli.printer import one_line
 
@@ -51,6 +52,8 @@ async def check_connection(url: str, *, by_proxy: bool) -> list[Finding]:
         version = await _connect(host, port, ssl.create_default_context())
     except OSError as error:
         fix = proxy_note or "check the clock, the certificates of this machine, and for a proxy"
+        if isinstance(error, ssl.SSLError) and (advice := certificate_file_advice()):
+            fix = f"{fix}.{advice}"
         return [*findings, Finding(level, "TLS", _reason(error), fix)]
     return [*findings, Finding("ok", "TLS", version)]
 
