@@ -79,14 +79,19 @@ def error_message(error: BaseException) -> str:
     """Return an error's message on one line; the class is named for unexpected errors."""
     text = one_line(str(error))
     if isinstance(error, TaskTimeout):
+        if error.task is not None and error.task.record is None and error.__cause__ is None:
+            return (
+                f"The service did not show {error.ref} in that time. {_check_ref(error.ref)} If it "
+                f"was just started, wait longer with: a2e task wait {error.ref}"
+            )
         return (
             f"{_first_sentence(text)} It continues and is charged; wait for it with: "
             f"a2e task wait {error.ref}"
         )
     if isinstance(error, TaskGone):
         return (
-            f"{_first_sentence(text)} If its result was saved, nothing is lost. Otherwise check "
-            f"a2e list {error.ref.partition(':')[0]}, or run the same command later."
+            f"{_first_sentence(text)} {_check_ref(error.ref)} If its result was saved, nothing is "
+            "lost."
         )
     if isinstance(error, StartOutcomeUnknown):  # `report_error` prints where to search
         return (
@@ -109,6 +114,13 @@ def error_message(error: BaseException) -> str:
     if isinstance(error, A2EError | OSError) and text:
         return text
     return f"unexpected {type(error).__name__}{f': {text}' if text else ''} (see --debug)"
+
+
+def _check_ref(ref: str) -> str:
+    kind = ref.partition(":")[0]
+    listed = kind in kind_names() and kind_named(kind).list is not None
+    shown = f"; a2e list {kind} lists its tasks" if listed else ""
+    return f"Check the ref, and whether the API key is that of the account that started it{shown}."
 
 
 def where_to_search(recovery: Recovery) -> str:

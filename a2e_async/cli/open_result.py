@@ -7,7 +7,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import Parameter
 
@@ -16,9 +16,11 @@ from a2e_async.cli.common_flags import Ref, ServiceFlags, switch
 from a2e_async.cli.context import CommandContext
 from a2e_async.cli.formatting import task_json
 from a2e_async.cli.output_paths import prepare_directory
+from a2e_async.cli.preview import Preview, show_images
 from a2e_async.cli.runner import run_command
 from a2e_async.cli.start_commands import Timeout
 from a2e_async.cli.start_commands import wait as wait_for
+from a2e_async.cli.task_commands import attach_known
 
 
 def open_result(
@@ -31,6 +33,7 @@ def open_result(
             name=("--out", "-o"), help="Directory for the files; default: a new temporary one."
         ),
     ] = None,
+    preview: Preview = False,
     print_: Annotated[bool, switch("Only print the paths of the files.", name="--print")] = False,
     timeout: Timeout = None,
     flags: ServiceFlags = ServiceFlags(),  # noqa: B008  # frozen
@@ -41,14 +44,15 @@ def open_result(
         if out is not None:
             prepare_directory(out)
         async with context.client() as a2e:
-            task: Any = a2e.attach(ref)
+            task = await attach_known(a2e, ref)
             await wait_for(context, task, timeout)
             paths = await task.download(f"{out or tempfile.mkdtemp(prefix='a2e-')}/")
         for path in paths:
             context.printer.out(str(path))
+        previewed = show_images(context.printer, paths) if preview else ()
         context.printer.json({**task_json(task), "files": [str(path) for path in paths]})
         # A list: the others are shown, too, if one cannot be.
-        shown = [print_ or _show(path) for path in paths]
+        shown = [print_ or path in previewed or _show(path) for path in paths]
         if not all(shown):
             context.printer.note("There is no program to show them, or no display.")
         return exit_codes.OK

@@ -1,20 +1,26 @@
-"""Reports when the service cannot be reached or stops answering, and when it answers again."""
+"""Reports when the service cannot be reached, stops answering, or does not show a task."""
 
 import asyncio
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from attrs import define
 
+from a2e_async._core.polling.schedule import NOT_FOUND_SECONDS, UNCONFIRMED_NOT_FOUND_SECONDS
 from a2e_async.cli.context import CommandContext
-from a2e_async.events import Attempt, Event
+from a2e_async.cli.formatting import format_duration
+from a2e_async.events import Attempt, Event, Polled
 
 if TYPE_CHECKING:
+    from a2e_async._core.tasks.task import Task
     from a2e_async.client import A2E
 
 SILENCE: Final = 2.0
 """Seconds without a first response after which a command says that it waits."""
+
+UNSEEN: Final = 2.0
+"""Seconds after the first answer, if it does not show the task, until a command says so."""
 
 
 @contextmanager
@@ -25,6 +31,41 @@ def report_outages(context: CommandContext) -> Generator[None]:
         yield
     finally:
         context.waiting = False
+
+
+@contextmanager
+def report_unknown(context: CommandContext, task: "Task[Any]") -> Generator[None]:
+    """In the block, say once if the service answers and does not show the task.
+
+    A task that was just started may not be shown yet, so the wait goes on.
+    """
+    timer: asyncio.TimerHandle | None = None
+    listed = task.kind.list is not None
+    seconds = NOT_FOUND_SECONDS if listed else UNCONFIRMED_NOT_FOUND_SECONDS
+
+    def report() -> None:
+        if task.record is None:
+            context.printer.note(
+                f"the service does not show {task.ref} (yet); looking for it for up to "
+                f"{format_duration(seconds)}"
+            )
+
+    def on_event(event: Event) -> None:
+        nonlocal timer
+        if (
+            isinstance(event, Polled)
+            and event.error in (None, "NotFound", "InvalidRequest")
+            and timer is None
+        ):
+            timer = asyncio.get_running_loop().call_later(UNSEEN, report)
+
+    context.event_listeners.append(on_event)
+    try:
+        yield
+    finally:
+        context.event_listeners.remove(on_event)
+        if timer is not None:
+            timer.cancel()
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from a2e_async.errors import InvalidInput
 from a2e_async.models import MediaType
 
 if TYPE_CHECKING:
+    from a2e_async._core.files.name_template import NameTemplate
     from a2e_async._core.tasks.kind import TaskKind
 
 
@@ -28,13 +29,15 @@ Name = Annotated[
 ]
 
 
-def check_name(name: str | None, *, many_tasks: bool) -> None:
-    """Raise `InvalidInput` for a wrong template of file names, in the words of the flag."""
+def check_name(name: str | None, *, many_tasks: bool) -> "NameTemplate | None":
+    """Return the template of file names that the flag gives.
+
+    Raises `InvalidInput` for a wrong one, in the words of the flag.
+    """
     from a2e_async._core.files.name_template import NameTemplate
 
     try:
-        if name is not None:
-            NameTemplate.parse(name, many_tasks=many_tasks)
+        return None if name is None else NameTemplate.parse(name, many_tasks=many_tasks)
     except InvalidInput as error:
         raise InvalidInput(f"--{error} Nothing was started.", field="name") from None
 

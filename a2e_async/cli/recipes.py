@@ -33,6 +33,7 @@ from a2e_async.cli.start_commands import (
     saved_paths,
 )
 from a2e_async.events import Accepted, Event, Resumed, Update
+from a2e_async.kinds.dubbing import DUBBING
 from a2e_async.kinds.talking_video import TALKING_VIDEO
 from a2e_async.models import Output
 from a2e_async.recipes import NEGATIVE_PROMPT, PROMPT
@@ -94,7 +95,7 @@ def dub_video(
     """Dub a video into another language, lips included, and save it. Costs coins."""
 
     async def make(a2e: "A2E") -> _Made:
-        with errors_as_flags(TALKING_VIDEO):
+        with errors_as_flags(TALKING_VIDEO), errors_as_flags(DUBBING):
             return await a2e.recipes.dub_video(
                 video_url=as_typed(video),
                 target_lang=target_lang,
@@ -197,6 +198,11 @@ async def _run(
 ) -> int:
     """Run a recipe, save its video and print the path; an interruption prints how to continue."""
     printer, refs = context.printer, list[str]()
+    if journal is not None and key is None:
+        printer.note(
+            "--journal without --key: after an interruption this command cannot continue with its "
+            "second step, and would pay for the first again. Give it a name, such as --key clip-17."
+        )
     async with journaled(context, journal, key, budget=budget) as a2e:
         own = await saved_paths(a2e, None if key is None else f"{key}/{last_step}")
         target = prepare_file_destination(out, f"a2e {command}", "video", force=force, own=own)

@@ -15,7 +15,7 @@ from a2e_async.cli.error_messages import describe_lost_start, error_message, whe
 from a2e_async.cli.formatting import output_json
 from a2e_async.cli.printer import Printer
 from a2e_async.cli.signals import handle_signals
-from a2e_async.errors import StartOutcomeUnknown
+from a2e_async.errors import StartOutcomeUnknown, TaskGone
 
 RESULT_ON_SITE: Final = "its result is shown on the service's site."
 """What to say of tasks for which the service has no status operation."""
@@ -100,6 +100,8 @@ def report_error(error: Exception, context: CommandContext) -> int:
         printer.error(json.dumps(recovery))
         document["recovery"] = recovery
         document["candidates"] = [record.id for record in error.candidates]
+    if isinstance(error, TaskGone):  # nothing continues
+        context.tasks.pop(error.ref, None)
     if context.tasks:
         document["refs"] = list(context.tasks)
     if context.unsaved_outputs:

@@ -25,13 +25,14 @@ from a2e_async.cli.input_flags import (
 )
 from a2e_async.cli.known_kinds import kind_named, kind_names
 from a2e_async.cli.number_parsing import SECONDS
-from a2e_async.cli.outage_notices import report_outages
+from a2e_async.cli.outage_notices import report_outages, report_unknown
 from a2e_async.cli.output_paths import (
     Destination,
     format_notice,
     media_of,
     prepare_destination,
 )
+from a2e_async.cli.preview import Preview, show_images
 from a2e_async.cli.progress import progress_line, transfer_listener
 from a2e_async.cli.runner import RESULT_ON_SITE, run_command
 from a2e_async.errors import InvalidInput, TaskFailed
@@ -41,6 +42,7 @@ from a2e_async.models import Record
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
+    from a2e_async._core.files.name_template import NameTemplate
     from a2e_async._core.submission.budget import Budget
     from a2e_async._core.tasks.kind import TaskKind
     from a2e_async._core.tasks.task import Task
@@ -86,7 +88,7 @@ START_IN_PROGRESS = "A start may be in flight; waiting for its response, at most
 
 _OWN_PARAMETERS = {
     "start": ("journal", "key", "flags"),
-    "run": ("out", "force", "timeout", "journal", "key", "flags"),
+    "run": ("out", "force", "preview", "timeout", "journal", "key", "flags"),
     "quote": ("flags",),
 }
 
@@ -171,6 +173,7 @@ def run(
     *,
     out: Out = ".",
     force: Force = False,
+    preview: Preview = False,
     timeout: Timeout = None,
     journal: Journal = None,
     key: Key = None,
@@ -192,7 +195,9 @@ def run(
             if saved and not destination.holds(saved):
                 context.printer.note(f"An earlier run has saved the result: {', '.join(saved)}")
             task = await _start(context, a2e.kind(kind), inputs, key)
-            return await finish(context, task, destination=destination, timeout=timeout)
+            return await finish(
+                context, task, destination=destination, timeout=timeout, preview=preview
+            )
 
     return run_command(flags, work)
 
@@ -294,7 +299,11 @@ async def wait(context: CommandContext, task: "Task[Any]", timeout: float | None
     check_pollable(task.kind)
     context.track(task)
     name = task.kind.name
-    with progress_line(context.printer, f"{name} waiting") as show, report_outages(context):
+    with (
+        progress_line(context.printer, f"{name} waiting") as show,
+        report_outages(context),
+        report_unknown(context, task),
+    ):
         async for update in task.updates(timeout=timeout):
             percent = "" if update.progress is None else f" {update.progress:.0%}"
             show(f"{name} {update.status}{percent}")
@@ -303,9 +312,18 @@ async def wait(context: CommandContext, task: "Task[Any]", timeout: float | None
 
 
 async def finish(
-    context: CommandContext, task: "Task[Any]", *, destination: Destination, timeout: float | None
+    context: CommandContext,
+    task: "Task[Any]",
+    *,
+    destination: Destination,
+    timeout: float | None,
+    name: "NameTemplate | None" = None,
+    preview: bool = False,
 ) -> int:
     """Wait for a task, save its outputs, even if it failed, and print their paths."""
+    from a2e_async._core.tasks.task import ResultNaming, save_outputs
+
+    naming = None if name is None else ResultNaming(name, task.key)
     failed: TaskFailed | None = None
     try:
         record = await wait(context, task, timeout)
@@ -325,8 +343,8 @@ async def finish(
         target, notice = destination.target(len(record.outputs))
         if notice:
             context.printer.note(notice)
-        if failed is None and target.endswith("/"):
-            paths = await task.download(target)
+        if target.endswith("/"):
+            paths = await save_outputs(record, target, naming)
         else:
             for output in record.outputs:
                 paths.append(await output.save(target))
@@ -335,6 +353,8 @@ async def finish(
         context.event_listeners.pop()
     for path in paths:
         context.printer.out(str(path))
+    if preview:
+        show_images(context.printer, paths)
     if failed is not None:
         context.printer.error(f"error: {error_message(failed)}")
     files = [

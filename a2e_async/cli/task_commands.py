@@ -1,10 +1,10 @@
 """``task show|wait|download|rename|delete`` and ``list``: tasks that were started before."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
-from a2e_async._core.tasks.kind import split_ref
+from a2e_async._core.tasks.kind import creation_time_of_id, split_ref
 from a2e_async.cli import exit_codes
 from a2e_async.cli.common_flags import Force, KindName, Ref, ServiceFlags, Yes
 from a2e_async.cli.confirmation import confirm
@@ -18,21 +18,55 @@ from a2e_async.cli.formatting import (
     task_json,
     text_result,
 )
-from a2e_async.cli.known_kinds import kind_named
+from a2e_async.cli.known_kinds import kind_named, known_kinds
 from a2e_async.cli.number_parsing import WHOLE
-from a2e_async.cli.output_paths import media_of, prepare_destination
+from a2e_async.cli.output_paths import Name, check_name, media_of, prepare_destination
 from a2e_async.cli.printer import Printer, columns
 from a2e_async.cli.runner import run_command
 from a2e_async.cli.start_commands import Out, Timeout, check_pollable, finish
 from a2e_async.cli.start_commands import wait as wait_for
-from a2e_async.errors import InvalidInput
+from a2e_async.errors import A2EError, InvalidInput, InvalidRequest, NotFound, TaskGone
 from a2e_async.models import Record, merge_records
+
+if TYPE_CHECKING:
+    from a2e_async._core.tasks.task import Task
+    from a2e_async.client import A2E
 
 TASK = App(
     name="task",
     help="Show a task, wait for it, download its results, rename it, delete it.",
     sort_key=8,
 )
+
+
+async def attach_known(a2e: "A2E", ref: str) -> "Task[Any]":
+    """Return the task of a ref.
+
+    Raises `InvalidInput` at once for an id of another form than the service gives out, if the
+    service does not know it. A wait cannot tell that from a task that is not shown yet.
+    """
+    task: Task[Any] = a2e.attach(ref)
+    for id in task.ids:
+        # Other services that a user declared have ids of their own.
+        if creation_time_of_id(id) is not None or task.kind.name in known_kinds().declared:
+            continue
+        try:
+            await a2e.kind(task.kind.name).get(id)
+        except (NotFound, InvalidRequest) as error:
+            if _is_from_service(error):
+                raise InvalidInput(
+                    f"{id!r:.60} is not the id of a task: ids of {task.kind.name} tasks have 24 "
+                    "characters, 0 to 9 and a to f.",
+                    field="ref",
+                ) from error
+        except A2EError:
+            pass  # it says nothing about the task; the command reports it
+    return task
+
+
+def _is_from_service(error: NotFound | InvalidRequest) -> bool:
+    """Return whether the service itself does not know a task, and not something in between."""
+    return error.from_api or error.http_status == 200
 
 
 @TASK.command
@@ -43,7 +77,13 @@ def show(ref: Ref, /, *, flags: ServiceFlags = ServiceFlags()) -> int:  # noqa: 
         name, ids = split_ref(ref)
         check_pollable(kind_named(name))
         async with context.client() as a2e:
-            records: list[Record] = [await a2e.kind(name).get(id) for id in ids]
+            task: Task[Any] = await attach_known(a2e, ref)
+            try:
+                records: list[Record] = [await a2e.kind(name).get(id) for id in ids]
+            except NotFound as error:
+                if not _is_from_service(error):
+                    raise
+                raise TaskGone(f"The service does not know {ref}.", task=task) from error
         for record in records:
             context.printer.out(columns(record_lines(record, name)))
         context.printer.json({**record_json(merge_records(tuple(records)), name), "ref": ref})
@@ -58,7 +98,7 @@ def wait(ref: Ref, /, *, timeout: Timeout = None, flags: ServiceFlags = ServiceF
 
     async def work(context: CommandContext) -> int:
         async with context.client() as a2e:
-            task = a2e.attach(ref)
+            task = await attach_known(a2e, ref)
             record = await wait_for(context, task, timeout)
         text = text_result(record)
         result = " ".join(text) if text else format_count(len(record.outputs), "output")
@@ -78,17 +118,32 @@ def download(
     *,
     out: Out = ".",
     force: Force = False,
+    name: Name = None,
     timeout: Timeout = None,
     flags: ServiceFlags = ServiceFlags(),  # noqa: B008  # frozen
 ) -> int:
     """Wait for a task if needed, save its results and print their paths."""
 
     async def work(context: CommandContext) -> int:
+        template = check_name(name, many_tasks=False)
+        if template is not None and template.needs_key:
+            raise InvalidInput(
+                "--name has {key}, but only a journal knows a task's key: use {id} here, or "
+                "a2e journal resume.",
+                field="name",
+            )
         destination = prepare_destination(out)
+        if template is not None and destination.is_file:
+            raise InvalidInput(
+                f"--out {out} names the file already: --name goes with a directory.", field="name"
+            )
         destination.check_media(split_ref(ref)[0], media_of(kind_named(split_ref(ref)[0])))
         destination.check_free(force=force)
         async with context.client() as a2e:
-            return await finish(context, a2e.attach(ref), destination=destination, timeout=timeout)
+            task = await attach_known(a2e, ref)
+            return await finish(
+                context, task, destination=destination, timeout=timeout, name=template
+            )
 
     return run_command(flags, work)
 

@@ -83,6 +83,25 @@ def test_the_way_of_a_task(a2e: Invoke) -> None:
     assert gone.err.startswith("error: ")
 
 
+def test_a_download_has_the_name_of_its_template(a2e: Invoke) -> None:
+    ref = started(a2e)
+    id = ref.partition(":")[2]
+    words = ["task", "download", ref, "--name"]
+    for template, more, said in (
+        ("{key}{ext}", [], "only a journal knows a task's key"),
+        ("talk", [], "must end with {ext}"),
+        ("{id}{ext}", ["-o", "x.mp3"], "--name goes with a directory"),
+    ):
+        result = a2e(*words, template, *more)
+        assert result.code == 2
+        assert said in result.err
+    result = a2e(*words, "talk-{id}-{index:02}{ext}", "-o", "out")
+    assert result.code == 0, result.err
+    (path,) = result.out.splitlines()
+    assert Path(path).stem == f"talk-{id}-00"
+    assert Path(path).is_file()
+
+
 def test_delete_without_a_terminal_wants_yes(a2e: Invoke, sandbox: Sandbox) -> None:
     ref = started(a2e)
     result = a2e("task", "delete", ref)

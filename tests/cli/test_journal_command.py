@@ -228,6 +228,20 @@ def test_resume_prints_paths(a2e: Invoke, kept: list[str]) -> None:
     assert "1 saved" in result.err
 
 
+def test_resume_names_files_by_keys(a2e: Invoke) -> None:
+    for key in ("talk-17", "talk-18"):
+        assert a2e("start", *DUB, "--journal", "jobs.db", "--key", key).code == 0
+    assert a2e("start", *DUB, "--journal", "jobs.db").code == 0
+    words = ["journal", "resume", "jobs.db", "-o", "out", "--name"]
+    wrong = a2e(*words, "all{ext}")
+    assert (wrong.code, "must have {key} or {id}" in wrong.err) == (exit_codes.USAGE, True)
+    result = a2e(*words, "{key}{ext}")
+    assert result.code == 0, result.err
+    names = [Path(line).name for line in result.out.splitlines()]
+    assert {"talk-17.mp3", "talk-18.mp3"} <= {Path(name).with_suffix(".mp3").name for name in names}
+    assert len(names) == 3
+
+
 def test_one_that_fails_leaves_the_others_alone(a2e: Invoke, sandbox: Sandbox) -> None:
     sandbox.faults.fail("dubbing")
     a2e("start", *DUB, "--journal", "jobs.db", "--key", "bad")

@@ -36,6 +36,21 @@ def test_dub_video_is_paid_once(a2e: Invoke, sandbox: Sandbox) -> None:
     assert "paid before" in result.err
 
 
+def test_a_journal_without_a_key_is_warned_of(a2e: Invoke) -> None:
+    result = a2e(*DUB, "--journal", "jobs.db")
+    assert result.code == exit_codes.OK
+    (warning,) = [line for line in result.err.splitlines() if "--key" in line]
+    assert warning.startswith("--journal without --key: after an interruption")
+    assert "--key" not in a2e(*DUB, *KEYED).err
+
+
+def test_a_language_is_given_by_its_code(a2e: Invoke, sandbox: Sandbox) -> None:
+    result = a2e("dub-video", "talk.mp4", "--target-lang", "french")
+    assert result.code == exit_codes.USAGE
+    assert "--target-lang takes the code of a language, not its name: give 'fr'" in result.err
+    assert sandbox.ledger.charges == ()
+
+
 def test_json(a2e: Invoke) -> None:
     document = a2e(*DUB, "--json").document
     assert [ref.partition(":")[0] for ref in document["refs"]] == STEPS

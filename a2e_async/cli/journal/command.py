@@ -31,7 +31,7 @@ from a2e_async.cli.journal.entries import (
 )
 from a2e_async.cli.journal.settle import SettledAs
 from a2e_async.cli.number_parsing import WHOLE
-from a2e_async.cli.output_paths import prepare_directory
+from a2e_async.cli.output_paths import Name, check_name, prepare_directory
 from a2e_async.cli.printer import Printer, columns
 from a2e_async.cli.runner import run_command
 from a2e_async.errors import InvalidInput
@@ -138,6 +138,7 @@ def resume(
     out: Annotated[
         Path, Parameter(name=("--out", "-o"), help="Directory for the results.")
     ] = Path(),  # immutable
+    name: Name = None,
     limit: Annotated[
         int,
         Parameter(
@@ -153,15 +154,19 @@ def resume(
     async def work(context: CommandContext) -> int:
         from a2e_async.cli.journal.resume import ResumeProgress, resume_all
 
+        template = check_name(name, many_tasks=True)
         opened = open_existing(journal)
         prepare_directory(out)
         words = ["a2e", "journal", "resume", str(journal), "--out", str(out)]
+        words += [] if name is None else ["--name", name]
         context.interruption_lines = lambda: [
             f"Nothing is lost. Continue with: {shlex.join(words)}"
         ]
         found = ResumeProgress(progress=BatchProgress(total=0))
         async with context.client(opened) as a2e:
-            await resume_all(context, a2e, opened, found, out=out.absolute(), limit=limit)
+            await resume_all(
+                context, a2e, opened, found, out=out.absolute(), name=template, limit=limit
+            )
         context.tasks.clear()
         if found.foreign:
             context.printer.error(

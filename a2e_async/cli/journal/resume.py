@@ -12,7 +12,7 @@ from a2e_async._core.batch.batch import FATAL_ERRORS
 from a2e_async._core.journal.protocol import State
 from a2e_async._core.journal.recorder import recovery_from_entry
 from a2e_async._core.submission.resume import is_undeclared
-from a2e_async._core.tasks.task import save_good_outputs, save_outputs
+from a2e_async._core.tasks.task import ResultNaming, save_good_outputs, save_outputs
 from a2e_async.cli.batch.progress_bar import BatchProgress, progress_bar
 from a2e_async.cli.batch.report import result_item, status_of
 from a2e_async.cli.context import CommandContext
@@ -24,6 +24,7 @@ from a2e_async.cli.outage_notices import report_outages
 from a2e_async.errors import TaskFailed
 
 if TYPE_CHECKING:
+    from a2e_async._core.files.name_template import NameTemplate
     from a2e_async._core.journal.protocol import Entry, Journal
     from a2e_async._core.tasks.task import Task
     from a2e_async.client import A2E
@@ -57,6 +58,7 @@ async def resume_all(
     found: ResumeProgress,
     *,
     out: Path,
+    name: "NameTemplate | None",
     limit: int,
 ) -> None:
     """Wait for every open task and save it, ``limit`` at a time; report starts of unknown outcome.
@@ -68,7 +70,9 @@ async def resume_all(
         async for _ in entries:
             found.progress.total += 1
     with progress_bar(context.printer, found.progress) as update, report_outages(context):
-        stopped = await _wait_for_all(context, a2e, found, seen, update, out=out, limit=limit)
+        stopped = await _wait_for_all(
+            context, a2e, found, seen, update, out=out, name=name, limit=limit
+        )
     if stopped is not None:
         raise stopped
     async with aclosing(iter_entries(journal, open_only=True)) as entries:
@@ -85,6 +89,7 @@ async def _wait_for_all(
     update: Callable[[], None],
     *,
     out: Path,
+    name: "NameTemplate | None",
     limit: int,
 ) -> Exception | None:
     """Return the error that stopped waiting; None if all tasks were waited for."""
@@ -92,7 +97,7 @@ async def _wait_for_all(
 
     async def wait_for_one(task: "Task[Any]") -> None:
         try:
-            error = await _save_task(context, found, task, out)
+            error = await _save_task(context, found, task, out, name)
             if isinstance(error, FATAL_ERRORS):
                 stopped.append(error)
             update()
@@ -113,20 +118,28 @@ async def _wait_for_all(
 
 
 async def _save_task(
-    context: CommandContext, found: ResumeProgress, task: "Task[Any]", out: Path
+    context: CommandContext,
+    found: ResumeProgress,
+    task: "Task[Any]",
+    out: Path,
+    name: "NameTemplate | None",
 ) -> Exception | None:
     paths: list[Path] = []
     record: Record | None = None
     error: Exception | None = None
+    naming: ResultNaming | None = None
     try:
+        # A task without a key is named after its ref, as without a template: it must be saved.
+        if name is not None and not (name.needs_key and task.key is None):
+            naming = ResultNaming(name, task.key)
         ended: Record = await task.wait()
         record = ended
         if ended.outputs:
-            paths = await save_outputs(ended, out)
+            paths = await save_outputs(ended, out, naming)
     except TaskFailed as failed:
         error, record = failed, failed.record
         if record.outputs:
-            error, paths = await save_good_outputs(task, failed, out)
+            error, paths = await save_good_outputs(task, failed, out, naming)
     except Exception as other:
         error = other
     result = text_result(record) if record else None

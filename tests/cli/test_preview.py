@@ -1,0 +1,136 @@
+"""``--preview``: images in terminals that show them, and one line where there are none."""
+
+import base64
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from a2e_async.cli import preview
+from a2e_async.cli.preview import image_protocol, show_images
+from a2e_async.cli.printer import Printer
+from a2e_async.sandbox import media
+
+from .conftest import Invoke
+from .test_commands import started
+
+PICTURE = ("text_to_image", "--name", "x", "--prompt", "dog")
+
+
+@pytest.mark.parametrize(
+    ("environment", "protocol"),
+    [
+        ({"TERM": "xterm-kitty"}, "kitty"),
+        ({"TERM": "xterm-ghostty"}, "kitty"),
+        ({"TERM_PROGRAM": "ghostty"}, "kitty"),
+        ({"TERM_PROGRAM": "iTerm.app"}, "iterm"),
+        ({"TERM_PROGRAM": "WezTerm", "TERM": "xterm-256color"}, "iterm"),
+        ({"LC_TERMINAL": "iTerm2"}, "iterm"),  # over ssh
+        ({"KONSOLE_VERSION": "230800"}, "iterm"),
+        ({"KONSOLE_VERSION": "210800"}, None),
+        ({"TERM": "xterm-256color"}, None),
+        ({}, None),
+    ],
+)
+def test_the_terminal_is_known_by_its_environment(
+    environment: dict[str, str], protocol: str | None
+) -> None:
+    assert image_protocol(environment) == protocol
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """A terminal of 80 columns, which no variable names."""
+    for name in ("TERM_PROGRAM", "LC_TERMINAL", "KONSOLE_VERSION", "TMUX"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("LINES", "40")
+    monkeypatch.setattr(preview, "is_terminal", lambda _: True)
+    return monkeypatch
+
+
+def test_kitty_gets_the_file_in_small_parts(
+    terminal: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    terminal.setenv("TERM", "xterm-kitty")
+    image = tmp_path / "dog.png"
+    head = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + (100).to_bytes(4, "big") + (400).to_bytes(4, "big")
+    image.write_bytes(head + os.urandom(9000))
+    assert show_images(Printer(), [image]) == [image]
+    parts = re.findall("\x1b_G([^;]*);([^\x1b]*)\x1b\\\\", capsys.readouterr().out)
+    controls = [control for control, _ in parts]
+    assert controls == ["a=T,f=100,q=2,r=24,m=1", *["m=1"] * (len(parts) - 2), "m=0"]
+    assert all(len(data) <= 4096 for _, data in parts)
+    assert base64.b64decode("".join(data for _, data in parts)) == image.read_bytes()
+    image.write_bytes(head[:16] + head[20:] + head[16:20])  # wide, and of one part
+    show_images(Printer(), [image])
+    assert "a=T,f=100,q=2,c=80,m=0;" in capsys.readouterr().out
+
+
+def test_iterm_gets_any_image(
+    terminal: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    terminal.setenv("TERM_PROGRAM", "iTerm.app")
+    image = tmp_path / "dog.jpg"
+    image.write_bytes(b"\xff\xd8\xff\xe0" + bytes(100))
+    assert show_images(Printer(), [image]) == [image]
+    text = base64.b64encode(image.read_bytes()).decode()
+    box = "width=80;height=24;preserveAspectRatio=1"
+    assert capsys.readouterr().out == f"\x1b]1337;File=inline=1;size=104;{box}:{text}\a\n"
+
+
+@pytest.mark.parametrize(
+    ("variables", "file", "said"),
+    [
+        ({}, "portrait", "no preview: this terminal is not known to show images"),
+        ({"TMUX": "1", "TERM": "xterm-kitty"}, "portrait", "no preview: tmux and screen do not"),
+        ({"TERM": "xterm-kitty"}, "clip", "it is a video, not an image"),
+        ({"TERM": "xterm-kitty"}, "speech", "it is sound, not an image"),
+    ],
+)
+def test_otherwise_one_line_says_why(
+    terminal: pytest.MonkeyPatch,
+    variables: dict[str, str],
+    file: str,
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name, value in variables.items():
+        terminal.setenv(name, value)
+    make: Any = getattr(media, file)
+    assert show_images(Printer(), [Path(make())]) == []
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert said in shown.err
+    assert shown.err.count("\n") == 1
+
+
+def test_a_pipe_gets_no_image(a2e: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-kitty")
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    result = a2e("run", *PICTURE, "--out", "out", "--preview")
+    assert result.code == 0, result.err
+    (path,) = result.out.splitlines()
+    assert Path(path).is_file()
+    assert "no preview: stdout is not a terminal\n" in result.err
+    ref = started(a2e, *PICTURE)
+    result = a2e("open", ref, "--preview", "--print", "--out", "seen")
+    assert result.code == 0, result.err
+    assert "\x1b" not in result.out
+    assert "no preview: stdout is not a terminal\n" in result.err
+
+
+def test_open_shows_it_in_the_terminal_instead(
+    a2e: Invoke, terminal: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    terminal.setenv("TERM_PROGRAM", "WezTerm")
+    terminal.delenv("DISPLAY", raising=False)
+    terminal.delenv("WAYLAND_DISPLAY", raising=False)
+    result = a2e("open", started(a2e, *PICTURE), "--preview", "--out", "seen")
+    assert result.code == 0, result.err
+    assert "\x1b]1337;File=inline=1;" in result.out
+    assert "no program" not in result.err
