@@ -63,6 +63,7 @@ ALLOWED: Final = {
         "Test*": "pytest runs state machines under these names",
         "teardown": "Hypothesis calls it",
         "__call__": "what a protocol asks for",
+        "handle_*": "html.parser calls them",
         "log_message": "http.server calls it",
         "gone_soon": "a fixture that tests only request",
         "row_factory": "an option of a SQLite connection",

@@ -1,17 +1,27 @@
-"""A progress line on the terminal; nothing where stderr is not a terminal."""
+"""A progress line on the terminal; elsewhere nothing, or a line now and then."""
 
+import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from typing import Final
 
 from a2e_async.cli.printer import Printer
 from a2e_async.events import Event, Transfer
 
+LINE_INTERVAL: Final = 10.0
+"""Seconds between two lines where no progress line can be drawn."""
+
 
 @contextmanager
-def progress_line(printer: Printer, text: str) -> Generator[Callable[[str], None]]:
-    """Show ``text`` and the elapsed time; the yielded function changes the text."""
+def progress_line(
+    printer: Printer, text: str, *, lines: bool = False
+) -> Generator[Callable[[str], None]]:
+    """Show ``text`` and the elapsed time; the yielded function changes the text.
+
+    ``lines``: where stderr is not a terminal, print a changed text every 10 s.
+    """
     if not printer.live:
-        yield _ignore
+        yield _print_lines(printer) if lines else _ignore
         return
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -40,6 +50,18 @@ def transfer_listener(show: Callable[[str], None]) -> Callable[[Event], None]:
 
 def _megabytes(size: int) -> str:
     return f"{size / 1e6:.1f} MB"
+
+
+def _print_lines(printer: Printer) -> Callable[[str], None]:
+    printed_at = time.monotonic()
+
+    def show(text: str) -> None:
+        nonlocal printed_at
+        if time.monotonic() - printed_at >= LINE_INTERVAL:
+            printed_at = time.monotonic()
+            printer.note(text)
+
+    return show
 
 
 def _ignore(_: str) -> None:

@@ -14,7 +14,9 @@ import psutil
 import pytest
 from rich.console import Console
 
+import a2e_async
 from a2e_async.cli import exit_codes
+from a2e_async.cli.batch.dry_run import QUOTES_PER_SECOND, duration_notice
 from a2e_async.cli.batch.progress_bar import BatchProgress, progress_bar
 from a2e_async.cli.printer import Printer
 from a2e_async.sandbox import Sandbox, check_media, media
@@ -259,6 +261,22 @@ def test_a_dry_run_counts_what_is_begun_as_paid(
     assert len(sandbox.ledger.starts()) == 1
 
 
+def test_a_long_dry_run_says_how_long_it_takes_and_how_far_it_is(
+    a2e: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("a2e_async.cli.progress.LINE_INTERVAL", 0.0)
+    write(Path("jobs.jsonl"), *(picture(f"a-{n}") for n in range(150)))
+    result = a2e("batch", "jobs.jsonl", "--dry-run")
+    assert result.code == 0, result.err
+    assert "checking jobs.jsonl: 100 jobs\n" in result.err
+    said = "requesting prices, at most 10 a second: up to 15.0 s; jobs with equal inputs share one"
+    assert f"\n{said}\n" in result.err
+    assert "\nrequesting prices: 150 of 150 jobs\n" in result.err
+    rate = a2e_async.A2E.__init__.__kwdefaults__["rate"]
+    assert rate == QUOTES_PER_SECOND
+    assert duration_notice(50) is None
+
+
 def test_a_dry_run_of_a_wrong_file(a2e: Invoke, sandbox: Sandbox) -> None:
     write(Path("jobs.jsonl"), "{")
     assert a2e("batch", "jobs.jsonl", "--dry-run").code == exit_codes.USAGE
@@ -316,7 +334,7 @@ def test_an_interruption_stops_starting_and_says_how_to_go_on(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
     write(tmp_path / "jobs.jsonl", *(dub(f"talk-{n}") for n in range(200)))
-    process = batch(sandbox, tmp_path, "--limit", "4", "--json")
+    process = batch(sandbox, tmp_path, "--limit", "4", "--json", "--html")
     until(lambda: len(sandbox.ledger.starts()) >= 6)
     interrupt(process)
     result = ended(process)
@@ -326,12 +344,15 @@ def test_an_interruption_stops_starting_and_says_how_to_go_on(
     assert paid < 100
     (said,) = [line for line in result.err.splitlines() if line.startswith("Continue with: ")]
     assert said == "Continue with: a2e batch jobs.jsonl --out out --journal jobs.db --limit 4 " + (
-        "--report report.jsonl --manifest"
+        "--report report.jsonl --manifest --html"
     )
     assert "of 200 jobs done and saved. Nothing is lost" in result.err
     assert "a2e task wait" not in result.err
     assert json.loads(result.out)["error"]["exit_code"] == exit_codes.INTERRUPTED
     lines = report(tmp_path / "report.jsonl")
+    page = (tmp_path / "out" / "results.html").read_text()
+    assert page.count("<article") >= len(lines)
+    (tmp_path / "out" / "results.html").unlink()  # the results are counted below
     assert all(line["status"] == "ok" for line in lines)
     write(tmp_path / "jobs.jsonl", *(dub(f"talk-{n}") for n in range(20)))
     again = ended(batch(sandbox, tmp_path), 60)

@@ -42,6 +42,7 @@ def test_every_error_of_a_file_is_reported_before_anything_is_spent(
         ({"input": {}}, "kind: is required"),
         ({"kind": "wan30", "input": {}}, "kind: the service has no status operation"),
         (dub(target_lang=5), "target_lang: must be 'en'"),
+        (dub(target_lang="French"), "target_lang: takes the code of a language, not its name"),
         (dub(colour="red"), "colour: there is no input 'colour'"),
         ({"kind": "dubbing", "input": {"source_url": SOUND}}, "target_lang: must be given"),
         (dub(source_url="gone.wav"), f"source_url: {tmp_path}/gone.wav cannot be read"),
@@ -86,6 +87,25 @@ def test_what_is_no_text_is_reported_with_its_line(a2e: Invoke) -> None:
     assert "jobs.jsonl:2: the line is not UTF-8 text" in a2e("batch", "jobs.jsonl", *RUN).err
     Path("jobs.csv").write_bytes(b"kind,prompt\ntext_to_image,\xff\n")
     assert "jobs.csv:2: the line is not UTF-8" in a2e("batch", "jobs.csv", *RUN).err
+
+
+def test_a_file_of_another_encoding_is_one_error(a2e: Invoke, sandbox: Sandbox) -> None:
+    """As older versions of Excel save it: each accent is a wrong byte."""
+    rows = [f"text_to_image,un café n° {n}" for n in range(60)]
+    text = "\n".join(["kind,prompt", *rows, "nothing,x"])
+    Path("jobs.csv").write_bytes(text.encode("cp1252"))
+    result = a2e("batch", "jobs.csv", *RUN)
+    assert result.code == exit_codes.USAGE
+    first, other, further, total = result.err.splitlines()
+    assert first.startswith("jobs.csv:2: the line is not UTF-8 text, found the byte 0xE9 after ")
+    assert "'text_to_image un caf'" in first
+    assert "iconv -f WINDOWS-1252 -t UTF-8" in first
+    assert other.startswith("jobs.csv:62: kind: There is no kind")
+    assert further == "jobs.csv: 59 further lines are not UTF-8 text"
+    assert total == "error: jobs.csv has 2 errors. Nothing was started."
+    Path("jobs.csv").write_bytes("kind,prompt,größe\ntext_to_image,a,b".encode("cp1252"))
+    assert "jobs.csv:1: the line is not UTF-8" in a2e("batch", "jobs.csv", *RUN).err
+    assert sandbox.calls_total == 0
 
 
 @pytest.mark.parametrize(

@@ -147,6 +147,34 @@ def test_the_quote_of_a_local_file_is_about(a2e: Invoke, tmp_path: Path) -> None
     assert not a2e("quote", *DUB).out.startswith("about")
 
 
+def test_the_name_of_a_language_is_no_code(a2e: Invoke, sandbox: Sandbox) -> None:
+    words = ["run", "dubbing", "--source-url", SOUND, "--target-lang"]
+    for name, code in (("french", "fr"), ("Español", "es"), (" German ", "de")):
+        result = a2e(*words, name)
+        assert result.code == exit_codes.USAGE
+        assert f"--target-lang takes the code of a language, not its name: give {code!r}" in (
+            result.err
+        )
+    result = a2e(*words, "es", "--source-lang", "chinese")
+    assert "--source-lang takes the code of a language" in result.err
+    assert sandbox.calls_total == 0
+    for code in ("pt-BR", "zh-Hans", "xx", "klingon"):  # the service may know more than we do
+        assert a2e("quote", *words[1:], code).code == 0
+
+
+def test_a_wrong_file_of_certificates_is_named(
+    a2e: Invoke, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "none.pem").write_text("no certificate")
+    with Sandbox(tls=True) as secured:
+        monkeypatch.setenv("A2E_BASE_URL", secured.base_url)
+        for path, said in (("gone.pem", "does not exist"), ("none.pem", "is no file of cert")):
+            monkeypatch.setenv("SSL_CERT_FILE", path)
+            result = a2e("credits")
+            assert result.code == exit_codes.SERVICE
+            assert f"SSL_CERT_FILE names {path}, which {said}" in result.err
+
+
 def test_bounds_are_written_in_full(a2e: Invoke) -> None:
     sheet = a2e("kinds", "avatar_video").out
     name = " ".join(sheet.partition("--name ")[2].partition("\n--")[0].split())

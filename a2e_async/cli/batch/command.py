@@ -2,7 +2,7 @@
 
 import asyncio
 import shlex
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
@@ -11,6 +11,7 @@ from cyclopts import Parameter
 
 from a2e_async._core.batch.manifest import FILE_NAME
 from a2e_async.cli import exit_codes
+from a2e_async.cli.batch import results_page
 from a2e_async.cli.batch.job_file import STDIN, JobFile, LineError, open_job_file
 from a2e_async.cli.batch.progress_bar import (
     BatchProgress,
@@ -29,13 +30,14 @@ from a2e_async.cli.common_flags import ServiceFlags, switch
 from a2e_async.cli.context import CommandContext
 from a2e_async.cli.error_messages import in_cli_words
 from a2e_async.cli.formatting import format_coins, format_count
+from a2e_async.cli.journal.entries import iter_entries
 from a2e_async.cli.number_parsing import WHOLE
 from a2e_async.cli.outage_notices import report_outages
 from a2e_async.cli.output_paths import Name, check_name, prepare_directory
 from a2e_async.cli.progress import progress_line
 from a2e_async.cli.runner import run_command
 from a2e_async.cli.start_commands import FILE_LENGTH_UNKNOWN, START_IN_PROGRESS
-from a2e_async.errors import BudgetExceeded, InvalidInput
+from a2e_async.errors import A2EError, BudgetExceeded, InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from a2e_async._core.submission.budget import Budget
     from a2e_async.cli.batch.dry_run import PriceTotals
     from a2e_async.cli.batch.report import BatchReport
+    from a2e_async.cli.batch.results_page import ResultsPage
     from a2e_async.client import A2E
 
 HELP: Final = (
@@ -71,6 +74,7 @@ class BatchOptions:
     journal: Path | None
     name: str | None
     manifest: bool
+    html: bool
     limit: int
     retry_failed: int
     report: Path | None
@@ -95,6 +99,7 @@ class BatchOptions:
         ):
             words += [] if value == default else [flag, str(value)]
         words += ["--manifest"] if self.manifest else []
+        words += ["--html"] if self.html else []
         return shlex.join(words)
 
 
@@ -122,6 +127,10 @@ def batch(
     manifest: Annotated[
         bool,
         switch("List the results in --out, with sizes and checksums, in results.jsonl there."),
+    ] = False,
+    html: Annotated[
+        bool,
+        switch("Show the results in --out, with thumbnails and players, in results.html there."),
     ] = False,
     limit: Annotated[
         int, Parameter(help="Most jobs that run at the same time.", converter=WHOLE)
@@ -178,6 +187,7 @@ def batch(
         journal=journal,
         name=name,
         manifest=manifest,
+        html=html,
         limit=limit,
         retry_failed=retry_failed,
         report=report,
@@ -209,9 +219,12 @@ async def _batch(
     if options.report is not None:
         others = [file.path, *([options.journal] if options.journal else [])]
         others += [options.out / FILE_NAME] if options.manifest else []
+        others += [options.out / results_page.FILE_NAME] if options.html else []
         check_report(options.report, *others)
+    if options.html and not dry_run:
+        results_page.check_results_page(options.out)
     context.interruption_lines = lambda: ["Nothing was started."]
-    with progress_line(context.printer, f"checking {file.label}") as show:
+    with progress_line(context.printer, f"checking {file.label}", lines=True) as show:
         checked = await check_all(file, show)
     if checked.error_count:
         return _report_line_errors(context, file, checked)
@@ -228,6 +241,10 @@ async def _batch(
 def _report_line_errors(context: CommandContext, file: JobFile, checked: ValidationResult) -> int:
     for error in checked.errors:
         context.printer.error(error.text(file.label))
+    if checked.not_utf8_count > 1:
+        lines = format_count(checked.not_utf8_count - 1, "further line")
+        verb = "is" if checked.not_utf8_count == 2 else "are"
+        context.printer.error(f"{file.label}: {lines} {verb} not UTF-8 text")
     count = checked.error_count
     if count > MAX_PRINTED_ERRORS:
         context.printer.error(f"... and {count - MAX_PRINTED_ERRORS} more")
@@ -247,12 +264,14 @@ async def _print_prices(
 ) -> int:
     from a2e_async._core.journal.sqlite import SqliteJournal
     from a2e_async._core.submission.budget import Budget
-    from a2e_async.cli.batch.dry_run import CONCURRENT_QUOTES, PriceTotals
+    from a2e_async.cli.batch.dry_run import CONCURRENT_QUOTES, PriceTotals, duration_notice
 
     # A dry run creates no journal: without the file, nothing was started before.
     exists = options.journal is not None and options.journal.is_file()
     journal = SqliteJournal(options.journal) if exists and options.journal else None
     totals = PriceTotals()
+    if notice := duration_notice(checked.job_count):
+        context.printer.note(notice)
     async with context.client(journal) as a2e:
         outcomes = a2e.batch(
             read_jobs(file, totals.invalid.add),
@@ -263,11 +282,11 @@ async def _print_prices(
             manifest=options.manifest,
             dry_run=True,
         )
-        with progress_line(context.printer, "requesting prices") as show:
+        with progress_line(context.printer, "requesting prices", lines=True) as show:
             async with aclosing(outcomes):
                 async for outcome in outcomes:
                     totals.add(outcome)
-                    show(f"requesting prices: {totals.job_count} jobs")
+                    show(f"requesting prices: {totals.job_count} of {checked.job_count} jobs")
     if totals.invalid.error_count:
         return _report_line_errors(context, file, totals.invalid)
     about = "about " if totals.approximate_count else ""
@@ -336,17 +355,20 @@ async def _run(
     )
     context.interruption_lines = lambda: _interruption_lines(options, progress)
     context.event_listeners.append(progress.on_event)
-    with open_report(options.report, file.path, options.journal) as report:
+    directory = options.out if options.html else None
+    with (
+        open_report(options.report, file.path, options.journal) as report,
+        results_page.open_results_page(directory) as page,
+    ):
+        recorder = OutcomeRecorder(context, options, file, progress, report, page, journal)
         try:
             resend = options.on_unknown != "raise"
             async with context.client(journal, resend=resend) as a2e:
                 await journal.open()
-                await _consume(
-                    context,
-                    a2e,
-                    options,
-                    OutcomeRecorder(context, options, file, progress, report, journal),
-                )
+                try:
+                    await _consume(context, a2e, options, recorder)
+                finally:  # also when it is stopped
+                    await recorder.write_page()
         except asyncio.CancelledError:
             raise  # `run_command` prints the interruption lines
         except Exception as error:
@@ -360,7 +382,8 @@ async def _run(
                 raise BudgetExceeded(_budget_message(error)) from error
             raise
     code = _finish(context, options, file, progress, added=progress.total - jobs)
-    return exit_codes.SERVICE if code == exit_codes.OK and report and report.failed else code
+    lost = (report and report.failed) or (page and page.failed)
+    return exit_codes.SERVICE if code == exit_codes.OK and lost else code
 
 
 @frozen
@@ -372,6 +395,7 @@ class OutcomeRecorder:
     file: JobFile
     progress: BatchProgress
     report: "BatchReport | None"
+    page: "ResultsPage | None"
     journal: "Journal"
     _invalid: set[LineError] = field(factory=set[LineError], init=False)
 
@@ -407,6 +431,8 @@ class OutcomeRecorder:
                 "batch continues without it, and the journal has every outcome: "
                 f"{shlex.join(['a2e', 'journal', 'list', str(self.options.journal), '--all'])}"
             )
+        if self.page is not None:
+            self.page.add(line)
         for path in line["paths"]:
             printer.out(path)
         if line["error"]:
@@ -416,6 +442,31 @@ class OutcomeRecorder:
             if failure_count == MAX_PRINTED_ERRORS:
                 hint = f"see {self.options.report}" if self.report else "--report lists all of them"
                 printer.error(f"... further errors are not printed; {hint}")
+
+    async def write_page(self) -> None:
+        """Write the page of results, if there is one, with those of earlier runs."""
+        page, progress = self.page, self.progress
+        if page is None:
+            return
+        with suppress(A2EError):  # a journal that fails ends the batch, and is reported there
+            async with aclosing(iter_entries(self.journal, open_only=False)) as entries:
+                async for entry in entries:
+                    page.add_saved(entry)
+        summary = [f"{progress.ended} of {progress.total} · {progress.summary()}"]
+        if progress.budget is not None:
+            summary.append(budget_text(progress.budget))
+        if not progress.complete:
+            summary.append(f"Continue with: {self.options.command_line()}")
+        try:
+            path = page.write(f"Results of {self.file.label}", summary)
+        except OSError as error:
+            page.failed = error
+            self.context.printer.error(
+                f"error: {self.options.out / results_page.FILE_NAME} cannot be written: "
+                f"{error.strerror}. The results are saved all the same."
+            )
+        else:
+            self.context.printer.note(f"all results: {path}")
 
     async def _coins(self, outcome: "Outcome[Any]") -> int | None:
         """Return what the job's task cost; the journal has the price of an earlier run's task."""

@@ -8,9 +8,30 @@ from a2e_async._core.batch.batch import Outcome
 from a2e_async.cli.batch.job_file import LineError
 from a2e_async.cli.batch.validation import LineJob, ValidationResult
 from a2e_async.cli.error_messages import error_message
+from a2e_async.cli.formatting import format_duration
 
 CONCURRENT_QUOTES: Final = 200
 """Prices that are requested at the same time."""
+
+QUOTES_PER_SECOND: Final = 10
+"""The rate limit of a client, which bounds a dry run of different jobs.
+
+Which inputs change a price is known to the service alone, so only equal jobs share a quote.
+"""
+
+MIN_SECONDS_TO_ANNOUNCE: Final = 10
+"""Least duration (s) of a dry run that is announced."""
+
+
+def duration_notice(job_count: int) -> str | None:
+    """Return how long the quotes of a batch may take, None for a short time."""
+    seconds = job_count / QUOTES_PER_SECOND
+    if seconds < MIN_SECONDS_TO_ANNOUNCE:
+        return None
+    return (
+        f"requesting prices, at most {QUOTES_PER_SECOND} a second: up to "
+        f"{format_duration(seconds)}; jobs with equal inputs share one"
+    )
 
 
 @define

@@ -100,6 +100,8 @@ class LineError:
     number: int
     message: str
     field: str | None = None
+    not_utf8: bool = False
+    """The line is not UTF-8 text: usually all lines with accents are not, so one is reported."""
 
     @classmethod
     def of(cls, number: int, error: InvalidInput) -> "LineError":
@@ -107,7 +109,7 @@ class LineError:
         message, field = in_cli_words(" ".join(str(error).split())), error.field
         for prefix in (f"{field}: ", f"{field} ") if field else ():
             message = message.removeprefix(prefix)
-        return cls(number, message, field)
+        return cls(number, message, field, isinstance(error, _NotUtf8))
 
     def text(self, file: str) -> str:
         """Return the error as ``file:line: field: message``."""
@@ -362,6 +364,11 @@ def _table_rows(records: Iterable[Record | LineError | Comment]) -> Generator[Ro
         if not any(cell.strip() for cell in cells):
             continue
         if header is None:
+            try:
+                _check_text(" ".join(cells))
+            except InvalidInput as error:
+                yield LineError.of(number, error)
+                return
             header = _column_names(cells)
             if errors := list(_header_errors(number, header, cells)):
                 yield from errors
@@ -398,7 +405,7 @@ def _header_errors(number: int, names: Sequence[str], cells: Sequence[str]) -> G
 
 def _table_row(number: int, header: Sequence[str], cells: Sequence[str]) -> Generator[Row]:
     try:
-        _check_text("".join(cells))
+        _check_text(" ".join(cells))
     except InvalidInput as error:
         yield LineError.of(number, error)
         return
@@ -484,12 +491,21 @@ def _inputs_of(kinds: KindRegistry) -> tuple[frozenset[str], bool]:
     return frozenset(names), any(kind.input is None for kind in all_kinds)
 
 
+class _NotUtf8(InvalidInput):
+    """A text with bytes of another encoding."""
+
+
 def _check_text(text: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        bad = text[error.start]
-        shown = f", found the byte 0x{ord(bad) - 0xDC00:02X}" if "\udc80" <= bad <= "\udcff" else ""
+        bad, before = text[error.start], text[: error.start][-20:]
+        if "\udc80" <= bad <= "\udcff":
+            raise _NotUtf8(
+                f"the line is not UTF-8 text, found the byte 0x{ord(bad) - 0xDC00:02X} after "
+                f"{before!r}: save the file as UTF-8 (Excel: CSV UTF-8), or convert it: iconv -f "
+                "WINDOWS-1252 -t UTF-8 OLD > NEW"
+            ) from None
         raise InvalidInput(
-            f"the line is not UTF-8 text{shown}: save the file as UTF-8 (Excel: CSV UTF-8)."
+            "the line is not UTF-8 text: it has half a character (a lone surrogate)."
         ) from None

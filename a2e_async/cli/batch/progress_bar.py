@@ -67,11 +67,14 @@ class BatchProgress:
 
     def summary(self) -> str:
         """Return the counts and coins as text."""
+        counts = self.counts.copy()
+        counts["error"] -= self.refused
         parts = [
-            f"{self.counts[status]} {'done' if status == 'ok' else status}"
+            f"{counts[status]} {'done' if status == 'ok' else status}"
             for status in STATUSES
-            if self.counts[status] or status == "ok"
+            if counts[status] or status == "ok"
         ]
+        parts += [f"{self.refused} not started (budget)"] if self.refused else []
         return " · ".join([*parts, self._spending()])
 
     def _spending(self) -> str:

@@ -52,6 +52,8 @@ class ValidationResult:
     errors: list[LineError] = field(factory=list[LineError])
     error_count: int = 0
     comment_count: int = 0
+    not_utf8_count: int = 0
+    """Lines that are not UTF-8 text; all of them count as one error."""
 
     @property
     def job_count(self) -> int:
@@ -60,6 +62,9 @@ class ValidationResult:
 
     def add(self, error: LineError) -> None:
         """Count an error, and keep it if it is one of the first."""
+        self.not_utf8_count += error.not_utf8
+        if error.not_utf8 and self.not_utf8_count > 1:
+            return
         self.error_count += 1
         if len(self.errors) < MAX_PRINTED_ERRORS:
             self.errors.append(error)
