@@ -57,6 +57,7 @@ ALLOWED: Final = {
     "tests/*.py": {
         "pts": "read by PyAV",
         "pytestmark": "pytest reads it",
+        "pytest_plugins": "pytest reads it",
         "anyio_backend": "requested for its effect: the test runs on an event loop",
         "collect_ignore_glob": "pytest reads it",
         "dont_write_bytecode": "Python reads it",

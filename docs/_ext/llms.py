@@ -529,10 +529,8 @@ def _sandbox() -> Iterator[str]:
         + "\n    base_url: str  # The API's base URL, for A2E(base_url=…) or A2E_BASE_URL"
     )
     yield (
-        "The pytest fixture `a2e_sandbox` (no import needed) is a new running `Sandbox` at speed "
-        "600 for each test, synchronous or not; `@pytest.mark.a2e_sandbox(speed=6000, "
-        "balance=100)` sets its options. With a fast sandbox use a client with a small "
-        "`poll_interval`, such as 0.05."
+        "With the pytest fixture `a2e_sandbox`, `A2E()` reaches a new one and polls every 20 ms. "
+        'Markers: `a2e_sandbox(balance=100)`, `a2e_fault("stuck", kind="dubbing")`.'
     )
     yield _block(
         "\n\n".join(

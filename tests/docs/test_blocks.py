@@ -22,6 +22,8 @@ import pytest
 from a2e_async import A2E
 from a2e_async.sandbox import Sandbox, media
 
+pytest_plugins = "pytester"
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
@@ -36,12 +38,12 @@ KNOWN_REF = "talking_video:68c3e20ad54b2f0047dd3c4c"
 
 
 def blocks() -> Iterator[Any]:
-    """Yield each Python block with its page and number."""
+    """Yield each Python block with its page; its number is in the id."""
     for page in PAGES:
         for number, code in enumerate(
             re.findall(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
         ):
-            yield pytest.param(code, id=f"{page.stem}-{number}")
+            yield pytest.param(page, code, id=f"{page.stem}-{number}")
 
 
 def toml_files() -> dict[str, str]:
@@ -81,13 +83,20 @@ def run_whole(code: str) -> None:
     exec(compile(code, "block", "exec"), {"__name__": "__main__"})
 
 
-def run_tests(code: str, folder: Path) -> None:
-    """Run a block that holds tests."""
-    (folder / "test_block.py").write_text(code)
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_block.py"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout
-    assert "1 passed" in done.stdout
+def run_tests(page: Path, code: str, pytester: pytest.Pytester) -> None:
+    """Run a block that holds tests, beside the named modules of its page."""
+    for name, module in re.findall(
+        r"^```python\n# (\w+\.py)\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL
+    ):
+        (pytester.path / name).write_text(module)
+    (pytester.path / "test_block.py").write_text(code)
+    # A run in this process cannot rewrite the assertions of what is imported already.
+    done = pytester.runpytest_inprocess(
+        *("-q", "-p", "no:cacheprovider", "--disable-plugin-autoload"),
+        *("-p", "anyio.pytest_plugin", "-p", "a2e_async.sandbox.pytest_plugin"),
+        *("-W", "error", "-W", "ignore::pytest.PytestAssertRewriteWarning"),
+    )
+    done.assert_outcomes(passed=1)
 
 
 async def run_inside(code: str, sandbox: Sandbox) -> None:
@@ -103,16 +112,21 @@ async def run_inside(code: str, sandbox: Sandbox) -> None:
         await names["block"]()  # type: ignore[operator]  # made by the line above
 
 
-@pytest.mark.parametrize("code", list(blocks()))
+@pytest.mark.parametrize(("page", "code"), list(blocks()))
 def test_block_runs(
-    code: str, sandbox: Sandbox, folder: Path, monkeypatch: pytest.MonkeyPatch
+    page: Path,
+    code: str,
+    sandbox: Sandbox,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
 ) -> None:
     """A block of the documentation works unchanged."""
     monkeypatch.setenv("A2E_API_KEY", sandbox.api_key)
     monkeypatch.setenv("A2E_BASE_URL", sandbox.base_url)
     monkeypatch.setenv("A2E_WEBHOOK_SECRET", "of the examples, long enough")
     if "def test_" in code:
-        run_tests(code, folder)
+        run_tests(page, code, request.getfixturevalue("pytester"))
     elif "asyncio.run(" in code:
         run_whole(code)
     else:

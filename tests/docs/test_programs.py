@@ -143,6 +143,7 @@ def test_the_tests_of_a_user_pass(tmp_path: Path) -> None:
     """They need neither our configuration nor an account."""
     shutil.copy(PROGRAMS / "tests_of_my_code.py", tmp_path)
     command = [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider"]
+    command += ["-p", "no:asyncio"]  # pytest-asyncio warns where its own options are not set
     done = subprocess.run(
         [*command, "tests_of_my_code.py"],
         cwd=tmp_path,

@@ -11,8 +11,6 @@ import attrs
 import pytest
 
 from a2e_async.sandbox import Sandbox
-from a2e_async.sandbox.pytest_plugin import a2e_sandbox as a2e_sandbox  # also when not installed
-from a2e_async.sandbox.pytest_plugin import pytest_configure as register_marker
 
 from .bodies import BODIES as BODIES
 from .bodies import STARTS as STARTS
@@ -107,6 +105,6 @@ async def api(anyio_backend: str, options: dict[str, Any]) -> AsyncIterator[Api]
         yield Api(sandbox, http)
 
 
+@pytest.hookimpl
 def pytest_configure(config: pytest.Config) -> None:
-    register_marker(config)
     config.addinivalue_line("markers", "sandbox(**options): options of the sandbox under test")

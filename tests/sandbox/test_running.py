@@ -66,7 +66,7 @@ def test_thread_serves_other_loops() -> None:
 
 @pytest.mark.a2e_sandbox(balance=12, api_key="other")
 def test_fixture_takes_options_from_a_marker(a2e_sandbox: Sandbox) -> None:
-    assert (a2e_sandbox.speed, a2e_sandbox.ledger.balance) == (600, 12)
+    assert (a2e_sandbox.speed, a2e_sandbox.ledger.balance) == (6000, 12)
     assert call(a2e_sandbox.base_url, "/api/v1/user/remainingCoins", token="other")
 
 

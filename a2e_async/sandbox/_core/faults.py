@@ -360,7 +360,7 @@ class Faults:
             msg = f"no such role: {role}; roles: {', '.join(sorted(FAULT_ROLES))}"
             raise ValueError(msg)
         if kind is not None and self._kinds and kind not in self._kinds:
-            msg = f"no such kind: {kind}"
+            msg = f"no such kind: {kind}; kinds: {', '.join(sorted(self._kinds))}"
             raise ValueError(msg)
         with self._lock:
             self._queue.append(Fault(name, role, kind, times, values))
