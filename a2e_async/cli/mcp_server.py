@@ -76,7 +76,11 @@ def mcp(
         if unknown_cost is not None and budget is None:
             raise InvalidInput("--unknown-cost needs --budget.", field="unknown_cost")
         prepare_directory(out)
-        limit = None if budget is None else Budget(budget, unknown_cost=unknown_cost)
+        limit = (
+            None
+            if budget is None
+            else Budget(budget, unknown_cost=unknown_cost, whole_journal=True)
+        )
         opened = SqliteJournal(str(journal or out / "a2e-jobs.db"))
         async with context.client(opened, budget=limit) as a2e:
             server = make_server(a2e, out=out.resolve(), files=files, budget=limit)

@@ -5,17 +5,19 @@ import io
 import json
 import wave
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from a2e_async import A2E, Budget, Output
+from a2e_async import A2E, Budget, Output, Task
 from a2e_async.cli import main
 from a2e_async.errors import (
     BudgetExceeded,
     ClientClosed,
+    ConfigurationError,
     InsufficientCredits,
     InvalidRequest,
     NotFound,
@@ -337,6 +339,38 @@ async def test_two_clients_on_one_budget(service: Service) -> None:
     async with client(service, budget=budget) as one, client(service, budget=budget) as two:
         await asyncio.gather(*(a2e.dubbing.start(**DUB) for a2e in (one, two) for _ in range(3)))
     assert (budget.spent, budget.reserved) == (6, 0)
+
+
+async def test_clients_that_start_at_once_keep_the_budget_of_their_journal(
+    service: Service, tmp_path: Path
+) -> None:
+    """Each sees room for its start; an intent that passes the budget is withdrawn."""
+    service.quote = service.price = 10
+    clients = [
+        client(service, journal=tmp_path / "j.db", budget=Budget(25, whole_journal=True))
+        for _ in range(4)
+    ]
+    for _ in range(3):
+        starts = (a2e.dubbing.start(**DUB) for a2e in clients)
+        ended = await asyncio.gather(*starts, return_exceptions=True)
+        assert all(isinstance(one, BudgetExceeded | Task) for one in ended)
+        assert service.starts() <= 2
+    for a2e in clients:  # one after the other: nothing of the refused ones is left
+        with suppress(BudgetExceeded):
+            await a2e.dubbing.start(**DUB)
+    assert service.starts() == 2
+    assert clients[0].journal is not None
+    spent = await clients[0].journal.spent()
+    assert [(day.coins, day.reserved, day.starts) for day in spent] == [(20, 0, 2)]
+    for a2e in clients:
+        await a2e.aclose()
+
+
+async def test_a_budget_of_a_journal_needs_one(service: Service) -> None:
+    async with client(service, budget=Budget(25, whole_journal=True)) as a2e:
+        with pytest.raises(ConfigurationError, match="needs a client with a journal"):
+            await a2e.dubbing.start(**DUB)
+    assert not service.paid
 
 
 async def test_uploads_of_earlier_runs_count(service: Service, tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
 """The MCP server as an agent uses it: the SDK's client over stdio, with the sandbox as service."""
 
 import asyncio
+import base64
 import json
 import os
+import re
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -11,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mcp import Client, StdioServerParameters
+from mcp import Client, MCPError, StdioServerParameters
+from mcp.types import BlobResourceContents, ImageContent, ResourceLink
 
 from a2e_async._core.submission.budget import Budget
 from a2e_async.contrib.mcp import make_server
@@ -38,7 +41,7 @@ def serve(make_client: MakeClient, tmp_path: Path) -> Serve:
 
     @asynccontextmanager
     async def run(coins: int | None = 500, files: Path | None = None) -> AsyncIterator[Client]:
-        budget = None if coins is None else Budget(coins)
+        budget = None if coins is None else Budget(coins, whole_journal=True)
         a2e = make_client(journal=tmp_path / "jobs.db", budget=budget)
         server = make_server(a2e, out=tmp_path / "results", files=files, budget=budget)
         async with Client(server) as client:
@@ -104,19 +107,10 @@ async def test_from_kinds_to_file(spawn: Serve, sandbox: Sandbox, tmp_path: Path
         started = await call(client, "start", kind="image_to_video", inputs=inputs)
         assert started["paid_now"]
         assert started["budget"]["left"] == 500 - price
-        said: list[Any] = []
-
-        async def on_progress(progress: float, total: float | None, message: str | None) -> None:
-            said.append(message)
-
-        waited = await client.call_tool(
-            "wait", {"ref": started["ref"], "seconds": 30}, progress_callback=on_progress
-        )
-        assert waited.structured_content is not None
-        assert waited.structured_content["done"]
-        assert waited.structured_content["next"] == "call download"
-        assert said
-        assert "http" not in json.dumps(waited.structured_content)
+        waited = await call(client, "wait", ref=started["ref"], seconds=120)
+        assert waited["done"]
+        assert waited["next"] == "call download"
+        assert "http" not in json.dumps(waited)
         assert [t["ref"] for t in (await call(client, "unfinished"))["tasks"]] == [started["ref"]]
         (path,) = (await call(client, "download", ref=started["ref"]))["paths"]
         assert Path(path).parent == tmp_path / "results"
@@ -217,9 +211,11 @@ async def test_bad_calls_are_reported(
             ({"kind": "dubbing", "inputs": {**DUB, "source_url": 3}}, "must be text"),
         ):
             assert word in await refused(client, "start", **arguments)
-        assert "TaskGone" in await refused(client, "wait", ref="dubbing:66ea4dd80000000000000000")
-        assert "InvalidInput" in await refused(client, "status", ref="nonsense")
-        assert "wait" in await refused(client, "wait", ref="dubbing:1", seconds=1e9)
+        gone = await refused(client, "wait", ref="dubbing:66ea4dd80000000000000000")
+        assert "does not know" in gone
+        assert "unfinished" in gone
+        assert "is not the ref of a task" in await refused(client, "status", ref="nonsense")
+        assert "seconds" in await refused(client, "wait", ref="dubbing:1", seconds=1e9)
     assert not sandbox.ledger.charges
 
 
@@ -231,7 +227,7 @@ async def test_slow_and_failed_tasks(serve: Serve, sandbox: Sandbox) -> None:
         stands = await call(client, "wait", ref=slow["ref"], seconds=0.1)
         assert not stands["done"]
         assert "do not start it again" in stands["next"]
-        assert "wait first" in await refused(client, "download", ref=slow["ref"])
+        assert "Call wait" in await refused(client, "download", ref=slow["ref"])
         sandbox.faults.fail("dubbing", "no speech was found")
         failed = await call(client, "start", kind="dubbing", inputs=DUB, key="another")
         stands = await call(client, "wait", ref=failed["ref"], seconds=30)
@@ -240,9 +236,13 @@ async def test_slow_and_failed_tasks(serve: Serve, sandbox: Sandbox) -> None:
         assert "no speech" in await refused(client, "download", ref=failed["ref"])
 
 
-async def test_without_a_journal(make_client: MakeClient, tmp_path: Path) -> None:
+async def test_what_a_server_needs(make_client: MakeClient, tmp_path: Path) -> None:
+    """A journal, and a budget that holds over all servers of it."""
     with pytest.raises(ConfigurationError, match="journal"):
         make_server(make_client(), out=tmp_path)
+    a2e = make_client(journal=tmp_path / "jobs.db")
+    with pytest.raises(ConfigurationError, match="whole_journal=True"):
+        make_server(a2e, out=tmp_path, budget=Budget(9))
 
 
 async def test_a_lost_start_is_reserved_once(
@@ -310,3 +310,146 @@ async def test_two_servers_of_one_journal_keep_one_budget(serve: Serve, sandbox:
             )
             assert (await call(client, "unfinished"))["budget"]["spent"] == spent
     assert sandbox.ledger.spent == spent
+
+
+async def test_two_servers_that_start_at_once_keep_one_budget(
+    serve: Serve, sandbox: Sandbox
+) -> None:
+    """The room is enough for one of the starts, and both servers see it before they send."""
+    async with serve() as client:
+        price = (await call(client, "quote", kind="dubbing", inputs=DUB))["coins"]
+    talks = [{**DUB, "source_url": f"https://media.example/{n}.wav"} for n in range(2)]
+    async with serve(2 * price - 1) as one, serve(2 * price - 1) as other:
+        results = await asyncio.gather(
+            *(
+                client.call_tool("start", {"kind": "dubbing", "inputs": talk})
+                for client, talk in zip((one, other), talks, strict=True)
+            )
+        )
+        assert len(sandbox.ledger.starts()) <= 1
+        for result in results:
+            text = "".join(getattr(part, "text", "") for part in result.content)
+            assert not result.is_error or "Tell your user" in text
+        # Nothing of a refused one is left: the room is as large as before.
+        await asyncio.gather(
+            *(
+                client.call_tool("start", {"kind": "dubbing", "inputs": talk})
+                for client, talk in zip((one, other), reversed(talks), strict=True)
+            )
+        )
+        await one.call_tool("start", {"kind": "dubbing", "inputs": talks[0]})
+        assert len(sandbox.ledger.starts()) == 1
+        left = [(await call(client, "unfinished"))["budget"]["left"] for client in (one, other)]
+    assert left == [price - 1, price - 1]
+
+
+def reported(values: list[tuple[float, float | None, str | None]]) -> Any:
+    """Return a callback for progress that notes its values."""
+
+    async def note(progress: float, total: float | None, message: str | None) -> None:
+        values.append((progress, total, message))
+
+    return note
+
+
+@pytest.mark.parametrize("kind", ["avatar_video", "dubbing"])
+async def test_progress_is_reported_as_the_service_does(
+    kind: str, serve: Serve, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a share where there is one, else as seconds without a total; it always increases."""
+    monkeypatch.setattr("a2e_async.contrib.mcp.progress.PROGRESS_INTERVAL", 0.05)
+    sandbox.faults.stuck(kind)
+    values: list[tuple[float, float | None, str | None]] = []
+    async with serve() as client:
+        started = await call(client, "start", kind=kind, inputs=LEAST[kind])
+        arguments = {"ref": started["ref"], "seconds": 0.5}
+        await client.call_tool("wait", arguments, progress_callback=reported(values))
+    assert values
+    steps = [progress for progress, _, _ in values]
+    assert steps == sorted(set(steps))
+    totals = {total for _, total, _ in values}
+    assert totals == ({1.0} if kind == "avatar_video" else {None})
+    if kind == "dubbing":
+        assert len(values) > 1  # nothing changes, but the host sees that the wait goes on
+        assert values[-1][2] == "processing"
+
+
+async def test_results_are_resources(serve: Serve, tmp_path: Path) -> None:
+    """Each file has a link, small images are shown; other files of the directory are not read."""
+    async with serve() as client:
+        links: dict[str, ResourceLink] = {}
+        for kind in ("text_to_image", "dubbing", "talking_video"):
+            inputs = PICTURE if kind == "text_to_image" else LEAST[kind]
+            started = await call(client, "start", kind=kind, inputs=inputs)
+            await call(client, "wait", ref=started["ref"], seconds=120)
+            result = await client.call_tool("download", {"ref": started["ref"]})
+            assert result.structured_content is not None
+            (path,) = map(Path, result.structured_content["paths"])
+            (link,) = [part for part in result.content if isinstance(part, ResourceLink)]
+            assert (link.uri, link.size) == (path.as_uri(), path.stat().st_size)
+            links[kind] = link
+            shown = [part for part in result.content if isinstance(part, ImageContent)]
+            assert [base64.b64decode(image.data) for image in shown] == (
+                [path.read_bytes()] if kind == "text_to_image" else []
+            )
+            (content,) = (await client.read_resource(link.uri)).contents
+            assert isinstance(content, BlobResourceContents)
+            assert base64.b64decode(content.blob) == path.read_bytes()
+            assert content.mime_type == link.mime_type
+        types = [str(link.mime_type).partition("/")[0] for link in links.values()]
+        assert types == ["image", "audio", "video"]
+        listed = (await client.list_resources()).resources
+        assert {one.uri for one in listed} == {link.uri for link in links.values()}
+        secret = tmp_path / "results" / "notes.png"
+        secret.write_bytes(b"private")
+        for path in (secret, tmp_path / "jobs.db"):
+            with pytest.raises(MCPError, match="download"):
+                await client.read_resource(path.as_uri())
+
+
+async def test_arguments_are_checked_by_name(serve: Serve, sandbox: Sandbox) -> None:
+    """What a tool does not have is refused, not ignored: the agent meant something by it."""
+    async with serve() as client:
+        said = await refused(client, "start", kind="dubbing", **DUB)
+        assert "start has no argument 'source_url'" in said
+        assert "belong into inputs" in said
+        said = await refused(client, "start", kind="dubbing", inputs=DUB, again=True)
+        assert "It takes: kind (required), inputs (required), key." in said
+        assert "wait needs ref" in await refused(client, "wait")
+    assert not sandbox.ledger.charges
+
+
+async def test_advice_names_tools(
+    serve: Serve, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An agent can call tools; it can neither write Python nor set flags."""
+    monkeypatch.setattr("a2e_async._core.polling.schedule.NOT_FOUND_SECONDS", 0.2)
+    monkeypatch.setattr("a2e_async._core.submission.recovery_search.SCAN_DELAYS", (0.01,))
+    faults, said = sandbox.faults, list[str]()
+
+    async with serve() as client:
+
+        async def note(tool: str, **arguments: Any) -> None:
+            said.append(await refused(client, tool, **arguments))
+
+        start = {"kind": "dubbing", "inputs": DUB}
+        await note("kinds", kind="dubing")
+        await note("quote", kind="dubing", inputs=DUB)
+        await note("start", kind="dubbing", inputs={**DUB, "target_lang": 3})
+        await note("start", kind="dubbing", inputs={**DUB, "source_url": "talk.wav"})
+        await note("wait", ref="dubbing:66ea4dd80000000000000000")
+        await note("start", kind="avatar_video", inputs=LEAST["dubbing"])
+        for status in (400, 401, 402, 403):
+            faults.http_error(status, role="start")
+            await note("start", **start)
+        faults.drop_after_accept()
+        faults.list_lag(1e5)
+        await note("start", **start)
+        faults.fail("dubbing", "no speech was found")
+        failed = await call(client, "start", kind="dubbing", inputs=DUB, key="failing")
+        await call(client, "wait", ref=failed["ref"], seconds=120)
+        await note("download", ref=failed["ref"])
+    tools = re.compile("|".join(("kinds", "start", "wait", "download", "unfinished", "user")))
+    for text in said:
+        assert tools.search(text), text
+        assert not re.search(r"a2e\.|A2E\(|\w\(|=…|await|`|with_options", text), text

@@ -63,6 +63,9 @@ class Budget:
     a batch counts its starts and their uploads, that of a client all paid calls. Clients may
     share a budget, also across threads.
 
+    With ``whole_journal`` it limits all that is in the client's journal, also what other processes
+    start at the same moment.
+
     Created by its user and kept by the clients and batches that it is given to. Their calls change
     it, under one lock.
     """
@@ -70,6 +73,7 @@ class Budget:
     coins: int = field(validator=_validate_coins)
     unknown_cost: int | None = field(default=None, validator=_validate_coins)
     upload_cost: int = field(default=UPLOAD_COST, validator=_validate_coins)
+    whole_journal: bool = field(default=False, kw_only=True)
     _spent: int = field(default=0, init=False)
     _reserved: int = field(default=0, init=False)
     _coins_in_flight: int = field(default=0, init=False, repr=False)
@@ -140,6 +144,20 @@ class Budget:
                 pending=settled + total <= self.coins,
             )
         return prices
+
+    def check_whole_journal(self, kind: str, price: int, spent: int, reserved: int) -> None:
+        """Raise `BudgetExceeded` if the journal, with a call of this price in it, exceeds it.
+
+        ``spent`` and ``reserved`` are the journal's totals (coins). It is ``pending`` if the call
+        fits beside what is spent: other calls may not be sent, or cost less than reserved.
+        """
+        if spent + reserved > self.coins:
+            others = max(0, reserved - price)
+            raise BudgetExceeded(
+                f"This paid call ({kind}) costs {price} coins, but all runs that share the journal "
+                f"have spent {spent} and reserved {others} of {self.coins} coins. It was not sent.",
+                pending=spent + price <= self.coins,
+            )
 
     def add_reservation(self, kind: str, reserved: int) -> None:
         """Reserve the price of a call in flight, even if there is no room."""

@@ -28,7 +28,12 @@ from a2e_async._core.http.retry import may_have_been_accepted
 from a2e_async._core.journal.protocol import Entry, State
 from a2e_async._core.redact import excerpt
 from a2e_async._core.submission.budget import Reservation
-from a2e_async.errors import A2EError, InvalidRequest, StartOutcomeUnknown
+from a2e_async.errors import (
+    A2EError,
+    ConfigurationError,
+    InvalidRequest,
+    StartOutcomeUnknown,
+)
 from a2e_async.models import Recovery
 
 if TYPE_CHECKING:
@@ -172,6 +177,7 @@ class PaidExecutor(ABC, Generic[P, T]):
                 request.recovery = request.describe(body)
                 if self._recorder is not None:
                     await self._recorder.record_intent(request)
+                await self._check_whole_journal(request)
                 request.sent_at_loop_time = self._session.loop_time()
                 self._on_turn(request)
                 response = await turn.send()
@@ -181,6 +187,27 @@ class PaidExecutor(ABC, Generic[P, T]):
             if not request.waiter_count:
                 request.withdrawn = True
                 raise asyncio.CancelledError  # no caller waits for it any more
+
+    async def _check_whole_journal(self, request: P) -> None:
+        """Raise `BudgetExceeded` if all that the journal has exceeds a budget for all of it.
+
+        Only now, as other processes do the same: of two intents that exceed it together, the one
+        that was recorded later is seen by its own check beside the other.
+        """
+        budgets = [one for one in request.reservation.budgets if one.whole_journal]
+        if not budgets:
+            return
+        if self._recorder is None:
+            raise ConfigurationError(
+                "Budget(whole_journal=True) needs a client with a journal: A2E(journal=…)."
+            )
+        days = await self._recorder.journal.spent()
+        spent, reserved = sum(day.coins for day in days), sum(day.reserved for day in days)
+        assert request.recovery is not None  # noqa: S101  # set before
+        for budget in budgets:
+            budget.check_whole_journal(
+                request.recovery.kind, request.reservation.price or 0, spent, reserved
+            )
 
     async def _discard(self, request: P) -> None:
         """Undo what was done for a request that the service has not accepted."""

@@ -1,25 +1,20 @@
-"""An MCP server, for agents that make media: ``a2e mcp``. Needs the extra ``mcp``.
-
-An agent repeats calls, invents paths and does not know what things cost. So a start is identified
-by its key (or by its inputs, if there is none) and charged once in all runs that share the journal;
-nothing is charged without a budget; results are saved in one directory, and local inputs are read
-from one.
-"""
+"""The tools that an agent can call."""
 
 import asyncio
 import hashlib
 import json
+import random
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Mapping
-from functools import wraps
+from collections.abc import Mapping
+from contextlib import suppress
+from difflib import get_close_matches
 from inspect import formatannotation
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, ParamSpec, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, get_args, get_origin
 
-from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError
-from mcp.types import ToolAnnotations
+from mcp.types import CallToolResult, ContentBlock, TextContent
 from pydantic import Field
 
 from a2e_async._core.journal.protocol import Journal, State
@@ -28,20 +23,13 @@ from a2e_async._core.submission.budget import Budget
 from a2e_async._core.tasks.kind import TaskKind
 from a2e_async._core.tasks.task import Task
 from a2e_async._core.typeguards import is_sequence
-from a2e_async._core.version import __version__
 from a2e_async.client import A2E
-from a2e_async.errors import (
-    A2EError,
-    BudgetExceeded,
-    ConfigurationError,
-    InvalidInput,
-    StartOutcomeUnknown,
-    TaskFailed,
-    TaskTimeout,
-)
+from a2e_async.contrib.mcp.advice import with_tool_errors
+from a2e_async.contrib.mcp.progress import ProgressReports
+from a2e_async.contrib.mcp.results import SavedResults, file_content
+from a2e_async.errors import A2EError, BudgetExceeded, InvalidInput, TaskFailed, TaskTimeout
 from a2e_async.models import Output, Record, Status
 
-P = ParamSpec("P")
 ToolResult = dict[str, Any]
 
 MAX_WAIT_SECONDS: Final = 300.0
@@ -50,16 +38,11 @@ MAX_WAIT_SECONDS: Final = 300.0
 MAX_CACHED_TASKS: Final = 1000
 """Maximum number of task handles in memory."""
 
+BUDGET_RETRY_DELAYS: Final = (0.1, 0.2, 0.4, 0.8)
+"""Maximum pauses (s) before a start is tried again that only collided with another server's."""
+
 INPUT_DIGEST_META: Final = "mcp_inputs"
 """Key in ``meta`` under which the digest of the agent's inputs is stored."""
-
-INSTRUCTIONS: Final = """\
-Make images, videos and audio with A2E. Starting a task costs coins that a real person pays for;
-checking its status is free. Call kinds, then kinds(kind) for the inputs of one kind, quote for the
-price, start, wait until done is true, and download. Starting the same kind with the same inputs
-returns the same task and is charged once: after an error or a lost response, call start again with
-the same arguments. Pass a key of your own only to pay for another attempt with the same inputs. If
-a task is slow, call wait again; do not start another one."""
 
 KindArgument = Annotated[str, Field(description="A kind of task, as listed by the tool kinds.")]
 InputsArgument = Annotated[
@@ -71,64 +54,24 @@ InputsArgument = Annotated[
 ]
 RefArgument = Annotated[str, Field(description="The ref of a task, as returned by start.")]
 
-_READ_ONLY: Final = ToolAnnotations(read_only_hint=True, open_world_hint=True)
-_COSTS_COINS: Final = ToolAnnotations(
-    read_only_hint=False, destructive_hint=False, idempotent_hint=True, open_world_hint=True
-)
 
-
-def make_server(
-    a2e: A2E, *, out: Path, files: Path | None = None, budget: Budget | None = None
-) -> MCPServer[Any]:
-    """Return an MCP server for one client, which needs a journal; ``budget`` is the client's own.
-
-    Without a budget it refuses to start tasks. Results are saved in ``out``. Local inputs are read
-    from ``files`` only; without it there are no local inputs. Raises `ConfigurationError`.
-    """
-    if a2e.journal is None:
-        raise ConfigurationError(
-            "The MCP server needs a client with a journal: create it with A2E(journal=…)."
-        )
-    server: MCPServer[Any] = MCPServer("a2e", instructions=INSTRUCTIONS, version=__version__)
-    tools = _Tools(a2e, a2e.journal, out, None if files is None else files.resolve(), budget)
-    for tool in (tools.kinds, tools.quote, tools.status, tools.wait, tools.unfinished):
-        server.add_tool(tool, annotations=_READ_ONLY)
-    for tool in (tools.start, tools.download):
-        server.add_tool(tool, annotations=_COSTS_COINS)
-    return server
-
-
-def _with_tool_errors(method: Callable[P, Coroutine[Any, Any, ToolResult]]) -> Callable[P, Any]:
-    """Turn errors into text that the agent can act on."""
-
-    @wraps(method)
-    async def call(*args: P.args, **kwargs: P.kwargs) -> ToolResult:
-        try:
-            return await method(*args, **kwargs)
-        except BudgetExceeded as error:
-            raise ToolError(f"{error} Tell your user; only they can raise the budget.") from error
-        except StartOutcomeUnknown as error:
-            raise ToolError(
-                f"The {error.recovery.kind} start was sent, but its response was lost: it may have "
-                "been charged. Call start again with the same arguments: that searches for the "
-                "task and is not charged twice. Do not pass another key."
-            ) from error
-        except A2EError as error:
-            raise ToolError(f"{type(error).__name__}: {error}") from error
-
-    return call
-
-
-class _Tools:
+class Tools:
     """The tools that an agent can call; it reads their docstrings.
 
     Created by `make_server` and changed by the agent's calls; lives as long as the server.
     """
 
     def __init__(
-        self, a2e: A2E, journal: Journal, out: Path, files: Path | None, budget: Budget | None
+        self,
+        a2e: A2E,
+        journal: Journal,
+        out: Path,
+        files: Path | None,
+        budget: Budget | None,
+        results: SavedResults,
     ) -> None:
         self._a2e = a2e
+        self._results = results
         self._known = a2e._context.kinds  # pyright: ignore[reportPrivateUsage]  # of this package
         self._journal = journal
         self._output_directory = out
@@ -139,24 +82,24 @@ class _Tools:
         """Keys that this run started, whose cost the budget has counted already."""
         self._budget_lock = asyncio.Lock()
 
-    @_with_tool_errors
+    @with_tool_errors
     async def kinds(
         self,
         kind: Annotated[str | None, Field(description="Describe this kind alone.")] = None,
     ) -> ToolResult:
         """List all kinds of task, or describe the inputs of one. Free."""
         if kind is not None:
-            return _describe_kind(self._known.named(kind))
+            return _describe_kind(self._kind(kind))
         return {"kinds": {name: self._known.named(name).summary for name in self._known.names()}}
 
-    @_with_tool_errors
+    @with_tool_errors
     async def quote(self, kind: KindArgument, inputs: InputsArgument) -> ToolResult:
         """Return the price of a start in coins (null: the service does not report it). Free."""
-        given = await self._check_inputs(self._known.named(kind), inputs)
+        given = await self._check_inputs(self._kind(kind), inputs)
         coins = await self._a2e.kind(kind).quote(**given)
         return {"coins": coins, "budget": await self._budget_status()}
 
-    @_with_tool_errors
+    @with_tool_errors
     async def start(
         self,
         kind: KindArgument,
@@ -170,7 +113,7 @@ class _Tools:
         ] = None,
     ) -> ToolResult:
         """Start a task and return its ref. COSTS COINS, once for the same kind and inputs."""
-        found = self._known.named(kind)
+        found = self._kind(kind)
         digest = _input_digest(
             kind, {name: self._with_file_version(value) for name, value in inputs.items()}
         )
@@ -188,10 +131,7 @@ class _Tools:
                 "can run it with a2e mcp --budget COINS"
             )
         given = await self._check_inputs(found, inputs)
-        # Before the start is sent: its cost must not be counted as that of another run.
-        self._started_keys.add(key)
-        await self._update_budget(self._budget)
-        task = await self._a2e.kind(kind).start(**given, key=key, meta={INPUT_DIGEST_META: digest})
+        task = await self._start(self._budget, found, given, key, digest)
         self._cache_task(task)
         return {
             **_task_status(task),
@@ -200,12 +140,12 @@ class _Tools:
             "budget": await self._budget_status(),
         }
 
-    @_with_tool_errors
+    @with_tool_errors
     async def status(self, ref: RefArgument) -> ToolResult:
         """Check the status of a task once. Free."""
         return await self._poll(ref, 0)
 
-    @_with_tool_errors
+    @with_tool_errors
     async def wait(
         self,
         ref: RefArgument,
@@ -220,20 +160,25 @@ class _Tools:
         """Wait for a task and return its status. Not done yet is not an error: wait again. Free."""
         return await self._poll(ref, seconds, context)
 
-    @_with_tool_errors
-    async def download(self, ref: RefArgument) -> ToolResult:
-        """Save all outputs of a finished task in the results directory; return the paths. Free."""
-        task = self._task(ref)
-        try:
-            await task.wait(timeout=0)
-        except TaskTimeout as error:
-            raise ToolError(f"{ref} is not finished. Call wait first.") from error
-        return {
-            "ref": task.ref,
-            "paths": [str(path) for path in await task.download(self._output_directory)],
-        }
+    @with_tool_errors
+    async def download(self, ref: RefArgument) -> CallToolResult:
+        """Save all outputs of a finished task; return their paths and resource links. Free.
 
-    @_with_tool_errors
+        Small images are in the result, too.
+        """
+        task = self._task(ref)
+        with suppress(TaskFailed):  # raised again once its good outputs are saved
+            await task.wait(timeout=0)
+        paths = await task.download(self._output_directory)
+        for path in paths:
+            self._results.add(path.absolute())
+        saved = {"ref": task.ref, "paths": [str(path) for path in paths]}
+        content: list[ContentBlock] = [TextContent(text=json.dumps(saved))]
+        for path in paths:
+            content += await asyncio.to_thread(file_content, path.absolute())
+        return CallToolResult(content=content, structured_content=saved)
+
+    @with_tool_errors
     async def unfinished(self) -> ToolResult:
         """List tasks of all runs that are started but not saved yet, and the coins spent. Free."""
         entries, more = await self._journal.entries(open_only=True, limit=200)
@@ -244,6 +189,44 @@ class _Tools:
         return {"tasks": listed, "more": bool(more), "budget": await self._budget_status()}
 
     # -- internals ---------------------------------------------------------------------------
+
+    def _kind(self, name: str) -> TaskKind[..., Any]:
+        if name not in self._known.names():
+            close = get_close_matches(name, self._known.names(), n=1)
+            hint = f" Did you mean {close[0]}?" if close else ""
+            raise ToolError(f"There is no kind {name!r:.60}.{hint} The tool kinds lists them all.")
+        return self._known.named(name)
+
+    async def _start(
+        self,
+        budget: Budget,
+        kind: TaskKind[..., Any],
+        inputs: Mapping[str, Any],
+        key: str,
+        digest: str,
+    ) -> Task[Any]:
+        """Start a task within what all servers of the journal leave of the budget."""
+        namespace, meta = self._a2e.kind(kind.name), {INPUT_DIGEST_META: digest}
+        # Before the start is sent: its cost must not be counted as that of another run.
+        self._started_keys.add(key)
+        delays = list(BUDGET_RETRY_DELAYS)
+        while True:
+            await self._update_budget(budget)
+            try:
+                return await namespace.start(**inputs, key=key, meta=meta)
+            except A2EError as error:
+                is_collision = isinstance(error, BudgetExceeded) and error.pending
+                if not is_collision or not delays:
+                    await self._forget_unsent(key)
+                    raise
+            # Another server was about to send one, too. Its own is counted now, or was not sent.
+            await asyncio.sleep(delays.pop(0) * random.random())  # noqa: S311  # no secret
+
+    async def _forget_unsent(self, key: str) -> None:
+        """Forget a key of which the journal has nothing of this server: another may start it."""
+        entry = await self._journal.get(key)
+        if entry is None or entry.owner != self._journal.owner:
+            self._started_keys.discard(key)
 
     async def _budget_status(self) -> ToolResult | None:
         budget = self._budget
@@ -269,7 +252,16 @@ class _Tools:
             budget.set_other_runs(spent, reserved)
 
     def _task(self, ref: str) -> Task[Any]:
-        return self._tasks.get(ref) or self._cache_task(self._a2e.attach(ref))
+        known = self._tasks.get(ref)
+        if known is not None:
+            return known
+        try:
+            return self._cache_task(self._a2e.attach(ref))
+        except InvalidInput as error:
+            raise ToolError(
+                f"{ref!r:.60} is not the ref of a task. Pass one as start and unfinished return "
+                "it, such as dubbing:66ea4dd80000000000000000."
+            ) from error
 
     def _cache_task(self, task: Task[Any]) -> Task[Any]:
         self._tasks[task.ref] = task
@@ -295,12 +287,18 @@ class _Tools:
 
     async def _poll(self, ref: str, seconds: float, context: Context | None = None) -> ToolResult:
         task = self._task(ref)
+        reports = None if context is None else ProgressReports(context, task)
+        repeating = None if reports is None else asyncio.create_task(reports.repeat())
         try:
-            async for record in task.updates(timeout=seconds):
-                if context is not None:
-                    await context.report_progress(record.progress or 0, 1, record.raw_status)
+            async for _ in task.updates(timeout=seconds):
+                if reports is not None:
+                    await reports.report()
         except (TaskTimeout, TaskFailed):
             pass
+        finally:
+            if repeating is not None:
+                repeating.cancel()
+                await asyncio.gather(repeating, return_exceptions=True)  # the host may be gone
         return _task_status(task)
 
     async def _check_inputs(
@@ -451,6 +449,3 @@ def _describe_hint(hint: Any) -> str:
 def _input_digest(kind: str, inputs: Mapping[str, Any]) -> str:
     wire = json.dumps([kind, dict(inputs)], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(wire.encode()).hexdigest()
-
-
-__all__ = ["make_server"]
