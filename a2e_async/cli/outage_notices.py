@@ -34,7 +34,9 @@ def report_outages(context: CommandContext) -> Generator[None]:
 
 
 @contextmanager
-def report_unknown(context: CommandContext, task: "Task[Any]") -> Generator[None]:
+def report_unknown(
+    context: CommandContext, task: "Task[Any]", timeout: float | None
+) -> Generator[None]:
     """In the block, say once if the service answers and does not show the task.
 
     A task that was just started may not be shown yet, so the wait goes on.
@@ -42,6 +44,7 @@ def report_unknown(context: CommandContext, task: "Task[Any]") -> Generator[None
     timer: asyncio.TimerHandle | None = None
     listed = task.kind.list is not None
     seconds = NOT_FOUND_SECONDS if listed else UNCONFIRMED_NOT_FOUND_SECONDS
+    seconds = seconds if timeout is None else min(seconds, timeout)
 
     def report() -> None:
         if task.record is None:

@@ -302,7 +302,7 @@ async def wait(context: CommandContext, task: "Task[Any]", timeout: float | None
     with (
         progress_line(context.printer, f"{name} waiting") as show,
         report_outages(context),
-        report_unknown(context, task),
+        report_unknown(context, task, timeout),
     ):
         async for update in task.updates(timeout=timeout):
             percent = "" if update.progress is None else f" {update.progress:.0%}"

@@ -1,5 +1,6 @@
 """``a2e batch --html``: a page of the results, which needs nothing but the files beside it."""
 
+import errno
 import json
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -111,6 +112,19 @@ def test_a_page_of_the_user_is_kept(a2e: Invoke, sandbox: Sandbox) -> None:
     assert "--html would overwrite 'out/results.html'" in result.err
     assert PAGE.read_text() == "<h1>mine</h1>"
     assert sandbox.calls_total == 0
+
+
+def test_a_full_disk_costs_the_page_alone(a2e: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("a2e_async.cli.batch.results_page.shutil.copyfileobj", full)
+    write(Path("jobs.jsonl"), picture("a"))
+    result = a2e("batch", "jobs.jsonl", *RUN)
+    assert result.code == exit_codes.SERVICE
+    assert f"error: {PAGE} cannot be written: No space left on device" in result.err
+    assert "1 of 1 · 1 done" in result.err
+    assert [path.name for path in PAGE.parent.iterdir()] == [Path(result.out.strip()).name]
 
 
 def test_odd_names_are_links(tmp_path: Path) -> None:
