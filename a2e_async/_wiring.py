@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from a2e_async._core.submission.budget import Budget, BudgetQueue
     from a2e_async._core.submission.calls import ChargedCalls
     from a2e_async._core.submission.file_transfers import FileTransfers
-    from a2e_async._core.submission.follower import Follower, TaskCallback
+    from a2e_async._core.submission.follower import ErrorFilter, Follower, TaskCallback
     from a2e_async._core.submission.starts import StartRegistry
     from a2e_async._core.tasks.kind import TaskKind
     from a2e_async._core.tasks.kind_registry import KindRegistry
@@ -307,6 +307,7 @@ class ClientComponents:
         download_to: "Path | None",
         on_end: "TaskCallback | None",
         on_update: "TaskCallback | None",
+        undeliverable: "ErrorFilter",
     ) -> "Follower":
         """Return the one follower of this client, which begins now."""
         from a2e_async._core.submission.follower import Follower
@@ -328,6 +329,7 @@ class ClientComponents:
             download_to=download_to,
             on_end=on_end,
             on_update=on_update,
+            undeliverable=undeliverable,
         )
         registry.on_task = follower.add
         follower.open()

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from a2e_async._core.http.session import ResponseObserver
     from a2e_async._core.journal.protocol import Journal
     from a2e_async._core.submission.budget import Budget
-    from a2e_async._core.submission.follower import Follower, TaskCallback
+    from a2e_async._core.submission.follower import ErrorFilter, Follower, TaskCallback
     from a2e_async._core.tasks.kind import TaskKind
     from a2e_async._core.tasks.task import Task
     from a2e_async._core.webhooks.receiver import Webhooks
@@ -452,6 +452,7 @@ class A2E(Namespaces):
         download_to: str | os.PathLike[str] | None = None,
         on_end: "TaskCallback | None" = None,
         on_update: "TaskCallback | None" = None,
+        undeliverable: "ErrorFilter" = (),
     ) -> "Follower":
         """Finish every task of the journal from now on; return the follower that does it.
 
@@ -464,6 +465,10 @@ class A2E(Namespaces):
         and so on, at most 5 min. If the process dies before ``on_end`` returns, the next one calls
         it again, unless the files were saved or the task had failed. ``await on_update(task)`` is
         called for each change of a running task; its exceptions are only logged.
+
+        ``undeliverable`` names exceptions of ``on_end`` that trying again would not change, such as
+        a chat that no longer exists: one of them is logged once, and the task is acknowledged.
+        Raised by ``on_update`` they are ignored.
 
         Closing the client ends it: what is being saved or handed over may finish for 10 s, the
         next process does the rest. Call it once, on the client's event loop.
@@ -481,6 +486,7 @@ class A2E(Namespaces):
             download_to=None if download_to is None else local_path(download_to, "download_to"),
             on_end=on_end,
             on_update=on_update,
+            undeliverable=undeliverable,
         )
 
     def unclaimed(self) -> "tuple[Task[Any], ...]":

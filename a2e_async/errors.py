@@ -242,6 +242,10 @@ class TransferError(A2EError):
         self.done = done
 
 
+class OutputTooLarge(TransferError):
+    """A file has more bytes than the caller accepts: ``await output.read(max_bytes=…)``."""
+
+
 class StartOutcomeUnknown(A2EError):
     """A start was sent and its response was lost: it may have been accepted and charged.
 

@@ -189,7 +189,7 @@ class Output(_FetchableOutput):
         return self._require_source().save(self, where, directory=directory)
 
     def read(self, *, max_bytes: int = 64 * 1024 * 1024) -> Coroutine[Any, Any, bytes]:
-        """Return the file's bytes; raises `TransferError` if it is larger than ``max_bytes``."""
+        """Return the file's bytes; raises `OutputTooLarge` if it has more than ``max_bytes``."""
         return self._require_source().read(self, max_bytes)
 
     def open(self) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:

@@ -1,11 +1,4 @@
-"""A Discord bot that dubs recordings: `/dub file: … language: es`.
-
-    pip install -e ".[examples]"
-    A2E_API_KEY=… BOT_TOKEN=… python examples/discord_bot.py
-
-The bot sends one message per command, edits it to show the progress, and finally puts the result
-into it. An edit can be repeated safely, so the result appears exactly once, even after a crash.
-"""
+"""A Discord bot that dubs recordings: A2E_API_KEY=… BOT_TOKEN=… python examples/discord_bot.py"""
 
 import asyncio
 import io
@@ -15,106 +8,52 @@ import signal
 from contextlib import suppress
 from typing import Any
 
+import aiohttp
 import discord
-from discord import app_commands
+from discord import Attachment, Interaction, app_commands
 
-from a2e_async import A2E, A2EError, Output, Status, Task, errors
+from a2e_async import A2E, A2EError, Task, errors
 
-LARGEST = 10 * 2**20  # bytes that a bot may send
-log = logging.getLogger("bot")
-
-
-class Bot(discord.Client):
-    """Puts each result into the message that was sent for its command."""
-
-    def __init__(self) -> None:
-        super().__init__(intents=discord.Intents.none())
-        self.tree = app_commands.CommandTree(self)
-        self.a2e = A2E(journal="bot.db")
-
-    async def setup_hook(self) -> None:
-        await self.tree.sync()
-        self.a2e.follow_all(on_end=self.deliver, on_update=self.show)
-
-    async def close(self) -> None:  # may be called in another task than setup_hook
-        await self.a2e.aclose()
-        await super().close()
-
-    def message(self, task: Task[Any]) -> discord.PartialMessage:
-        # An interaction's token expires after 15 minutes; the bot can always edit its own message.
-        meta = task.meta or {}
-        return self.get_partial_messageable(meta["channel"]).get_partial_message(meta["message"])
-
-    async def show(self, task: Task[Any]) -> None:
-        progress = task.record.progress if task.record else None
-        with suppress(discord.HTTPException):
-            text = "Dubbing…" if progress is None else f"Dubbing {progress:.0%}…"
-            await self.message(task).edit(content=text)
-
-    async def deliver(self, task: Task[Any]) -> None:
-        """Put the result into the message. What this raises makes the client call it again."""
-        message = self.message(task)
-        try:
-            if task.record is None or task.status is Status.FAILED:
-                await message.edit(content="That did not work, sorry.")
-                return
-            output = task.record.output
-            if (sound := await read(output)) is None:
-                await message.edit(content=f"Too large for Discord: {output.url}")
-            else:
-                file = discord.File(io.BytesIO(sound), "dubbed.mp3")
-                await message.edit(content="Here it is:", attachments=[file])
-        except discord.NotFound:
-            log.warning("cannot be delivered: message %s was deleted", message.id)
+bot, a2e = discord.Client(intents=discord.Intents.none()), A2E(journal="bot.db")
+logging.basicConfig()  # prints warnings
+commands = app_commands.CommandTree(bot)
 
 
-async def read(output: Output) -> bytes | None:
-    """Return the sound, None if it is too large for a message."""
-    sound = bytearray()
-    async with output.open() as chunks:
-        async for chunk in chunks:
-            sound += chunk
-            if len(sound) > LARGEST:
-                return None
-    return bytes(sound)
-
-
-bot = Bot()
-
-
-@bot.tree.command(description="Translate a recording, in the same voice")
-@app_commands.describe(file="A recording", language="Of the result, such as es")
-async def dub(
-    interaction: discord.Interaction, file: discord.Attachment, language: str = "en"
-) -> None:
-    await interaction.response.send_message("Listening…")
+@commands.command(description="Translate a recording, in the same voice")
+async def dub(interaction: Interaction, file: Attachment, language: str = "en") -> None:
+    await interaction.response.send_message("Dubbing…")
     status = await interaction.original_response()
+    job = {"key": str(interaction.id), "meta": {"channel": status.channel.id, "id": status.id}}
     try:
-        await bot.a2e.dubbing.start(
-            source_url=await file.read(),
-            target_lang=language,
-            key=str(interaction.id),
-            meta={"channel": status.channel.id, "message": status.id},
-        )
-    except errors.StartOutcomeUnknown as error:
-        log.warning("%s", error)  # the client searches for it again
-        await status.edit(content="The service did not respond. The result may arrive later.")
-    except (A2EError, discord.HTTPException) as error:
-        log.warning("%s", error)
-        await status.edit(content="That did not work, sorry. The task was not started.")
+        async with aiohttp.request("GET", file.url) as response:
+            await a2e.dubbing.start(source_url=response.content, target_lang=language, **job)
+    except (A2EError, aiohttp.ClientError) as error:
+        logging.getLogger("bot").warning("%s", error)
+        lost = isinstance(error, errors.StartOutcomeUnknown)  # the client searches for it
+        await status.edit(content="It may come later." if lost else "It was not started.")
+
+
+async def deliver(task: Task[Any]) -> None:
+    channel = bot.get_partial_messageable(task.meta["channel"])
+    message = channel.get_partial_message(task.meta["id"])
+    try:
+        output = (await task).output
+        sound = io.BytesIO(await output.read(max_bytes=10 * 2**20))
+        await message.edit(content="Dubbed:", attachments=[discord.File(sound, "dubbed.mp3")])
+    except errors.TaskFailed:
+        await message.edit(content="That did not work, sorry.")
+    except (errors.OutputTooLarge, discord.HTTPException):
+        await message.edit(content=f"It does not fit into a message: {output.url}")
 
 
 async def main() -> None:
-    def stop() -> None:
-        closing.append(asyncio.ensure_future(bot.close()))
-
-    closing: list[asyncio.Future[None]] = []
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop)
-    async with bot:
-        await bot.start(os.environ["BOT_TOKEN"])
-    await asyncio.gather(*closing)
+    async with bot, a2e:
+        await bot.login(os.environ["BOT_TOKEN"])
+        await commands.sync()
+        a2e.follow_all(on_end=deliver, undeliverable=(discord.Forbidden, discord.NotFound))
+        await bot.connect()
 
 
-if __name__ == "__main__":
-    discord.utils.setup_logging(level=logging.WARNING)
+signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+with suppress(KeyboardInterrupt):
     asyncio.run(main())

@@ -1,79 +1,59 @@
-"""Process a directory of jobs. It can be stopped, killed and restarted at any time.
+"""Process a directory of jobs: A2E_API_KEY=… python examples/worker.py jobs/
 
-    A2E_API_KEY=… python examples/worker.py jobs/
-
-A job is a file such as `jobs/talk.json`. Write it elsewhere and move it there when it is complete:
-
-    {"kind": "dubbing", "source_url": "https://example.com/talk.wav", "target_lang": "es"}
-
+A job is a file such as `jobs/talk.json`; write it elsewhere and move it there when it is complete:
+{"kind": "dubbing", "source_url": "https://example.com/talk.wav", "target_lang": "es"}
 Results are saved in `jobs/results/`, and the file is moved to `jobs/done/` or `jobs/failed/`. The
-filename is the key of the job: it is charged once for each name, so do not reuse names.
-"""
+filename is the job's key, which is charged once; so do not reuse names. Stop or kill it at will."""
 
 import asyncio
 import json
 import signal
 import sys
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from a2e_async import A2E, A2EError, Job, errors
+from a2e_async import A2E, Job, errors
 
 HOPELESS = (errors.InvalidInput, errors.InvalidRequest, errors.KeyConflict, errors.PermissionDenied,
             errors.TaskFailed, errors.TaskGone)  # fmt: skip
 
 
-def move(path: Path, folder: str, why: str = "") -> None:
-    target = path.parent / folder
-    target.mkdir(exist_ok=True)
-    path.rename(target / path.name)
-    print(f"{path.name}: {folder}{why and f': {why}'}", flush=True)
+def end(path: Path, folder: str, why: object = "") -> None:
+    (path.parent / folder).mkdir(exist_ok=True)
+    path.rename(path.parent / folder / path.name)
+    print(f"{path.name}: {folder}: {why}", flush=True)
 
 
-async def read(a2e: A2E, inbox: Path, working: set[str]) -> AsyncIterator[Job[Any]]:
-    """Yield the jobs in the directory, and new ones as they appear."""
+async def jobs(a2e: A2E, inbox: Path, busy: set[Path]) -> AsyncIterator[Job[Any]]:
     while True:
-        for path in sorted(inbox.glob("*.json")):
-            if path.name in working:
-                continue
+        for path in sorted({*inbox.glob("*.json")} - busy):
             try:
                 fields = json.loads(path.read_text())
                 job = a2e.kind(fields.pop("kind")).job(**fields, key=path.name)
-            except (A2EError, ValueError, TypeError, KeyError, AttributeError) as error:
-                move(path, "failed", str(error))
+            except (errors.A2EError, ValueError, TypeError, KeyError, AttributeError) as error:
+                end(path, "failed", error)
             else:
-                working.add(path.name)
+                busy.add(path)
                 yield job
         await asyncio.sleep(1)
 
 
-async def work(inbox: Path) -> None:
-    working: set[str] = set()
-    async with A2E(journal=inbox / "journal.db") as a2e:
-        jobs = read(a2e, inbox, working)
-        async for outcome in a2e.batch(jobs, limit=20, download_to=inbox / "results"):
-            path = inbox / str(outcome.job.key)
-            if outcome.error is None:
-                move(path, "done")
-            elif isinstance(outcome.error, HOPELESS):
-                move(path, "failed", str(outcome.error))
-            else:
-                print(f"{path.name}: {outcome.error}", file=sys.stderr, flush=True)
-            working.discard(path.name)  # a job whose file remains is tried again
-
-
 async def main(inbox: Path) -> None:
-    task = asyncio.current_task()
-    assert task is not None
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    try:
-        await work(inbox)
-    except asyncio.CancelledError:
-        print("stopped; running tasks continue and are resumed at the next start", flush=True)
+    busy, out = set[Path](), inbox / "results"
+    async with A2E(journal=inbox / "journal.db") as a2e:
+        async for outcome in a2e.batch(jobs(a2e, inbox, busy), limit=20, download_to=out):
+            path = inbox / str(outcome.job.key)
+            if outcome.error is None or isinstance(outcome.error, HOPELESS):
+                end(path, "failed" if outcome.error else "done", outcome.error or "")
+            else:  # its file remains: it is tried again
+                print(f"{path.name}: {outcome.error}", flush=True)
+            busy.discard(path)
 
 
-if __name__ == "__main__":
-    if len(sys.argv) != 2 or not Path(sys.argv[1]).is_dir():
-        sys.exit("usage: python examples/worker.py DIRECTORY")
+if len(sys.argv) != 2 or not Path(sys.argv[1]).is_dir():
+    sys.exit("usage: python examples/worker.py DIRECTORY")
+signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+with suppress(KeyboardInterrupt):  # running tasks continue, and are resumed at the next start
     asyncio.run(main(Path(sys.argv[1])))

@@ -143,7 +143,7 @@ class BlockingFiles(BlockingWrapper[Files]):
         return self._loop_thread.enter_stream(bound_output(self._inner, output).open())
 
     def read(self, output: Output, *, max_bytes: int = 64 * 1024 * 1024) -> bytes:
-        """Return the complete file. Raises `TransferError` if it is larger than ``max_bytes``."""
+        """Return the complete file. Raises `OutputTooLarge` if it has more than ``max_bytes``."""
         return self._loop_thread.run(bound_output(self._inner, output).read, max_bytes=max_bytes)
 
 

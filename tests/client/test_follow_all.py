@@ -85,6 +85,27 @@ async def test_without_a_directory_a_task_is_acknowledged_once_it_is_handed_over
     assert await closed_by(a2e, "k") == ClosedBy.ACKNOWLEDGED
 
 
+async def test_what_can_never_be_delivered_is_logged_once_and_acknowledged(
+    make_client: MakeClient, journal: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    calls = 0
+
+    async def refuse(_: Task[Any]) -> None:
+        nonlocal calls
+        calls += 1
+        raise LookupError("no such chat: https://chat.example/x?token=abcdefgh12345678")
+
+    a2e = make_client(journal=journal)
+    follower = a2e.follow_all(on_end=refuse, on_update=refuse, undeliverable=LookupError)
+    await a2e.dubbing.start(**DUB, key="k")
+    await follower.join()
+    assert await closed_by(a2e, "k") == ClosedBy.ACKNOWLEDGED
+    (line,) = [text for text in caplog.messages if "no such chat" in text]
+    assert "cannot be delivered and is acknowledged" in line
+    assert "abcdefgh" not in line
+    assert calls >= 1
+
+
 async def test_what_failed_is_repeated_and_not_what_was_done(
     make_client: MakeClient, journal: Path, media: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

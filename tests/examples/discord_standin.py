@@ -39,6 +39,8 @@ class Discord(StandIn):
         """What the bot registered."""
         self.silent = False
         """Whether the response to an edit with a file is lost after the edit is applied."""
+        self.file_refusals = 0
+        """How many edits with a file are refused as too large."""
         self._sockets: list[web.WebSocketResponse] = []
         self._ids = 100
 
@@ -156,6 +158,10 @@ class Discord(StandIn):
         # The first answer of an interaction is known by its token, too.
         id = f"t{request.match_info['id'].removeprefix('9000').removeprefix('t')}"
         form = dict(await request.post()) if "multipart" in request.content_type else {}
+        if form and self.file_refusals:
+            self.file_refusals -= 1
+            refusal = {"code": 40005, "message": "Request entity too large"}
+            return web.json_response(refusal, status=413)
         payload = json.loads(form["payload_json"]) if form else await request.json()
         self.messages[id] = {"content": payload["content"]}
         if form:

@@ -29,6 +29,8 @@ class Telegram(StandIn):
         """Status and parameters of the next refusals of editMessageMedia."""
         self.silent = False
         """Whether the response to editMessageMedia is lost after the edit is applied."""
+        self.blocked = False
+        """Whether the user has blocked the bot."""
         self._updates: dict[int, dict[str, Any]] = {}
         self._ids = 100
 
@@ -100,6 +102,8 @@ class Telegram(StandIn):
 
     async def _editMessageText(self, form: Any) -> Any:
         id, new = int(form["message_id"]), {"text": form["text"]}
+        if self.blocked:
+            return refusal(403, "Forbidden: bot was blocked by the user")
         if self.messages[id] == new:
             return refusal(400, "Bad Request: message is not modified")
         self.messages[id] = new
@@ -107,9 +111,11 @@ class Telegram(StandIn):
         return self._message(id)
 
     async def _editMessageMedia(self, form: Any) -> Any:
+        if self.blocked:
+            return refusal(403, "Forbidden: bot was blocked by the user")
         if self.refusals:
             status, parameters = self.refusals.pop(0)
-            return refusal(status, "Too Many Requests", parameters)
+            return refusal(status, "Refused", parameters)
         media = json.loads(form["media"])
         file = form[media["media"].removeprefix("attach://")]
         self.messages[int(form["message_id"])] = {media["type"]: file.file.read()}

@@ -19,7 +19,8 @@ def telegram() -> Iterator[Telegram]:
 
 @pytest.fixture
 def bot(telegram: Telegram, program: Callable[..., Program]) -> Program:
-    return program(EXAMPLES / "aiogram_bot.py", BOT_TOKEN=TOKEN, BOT_API=telegram.url).start()
+    runner = Path(__file__).with_name("telegram_at.py")
+    return program(runner, telegram.url, EXAMPLES / "aiogram_bot.py", BOT_TOKEN=TOKEN).start()
 
 
 def test_killed_while_it_delivers(
@@ -30,7 +31,7 @@ def test_killed_while_it_delivers(
     What cannot be dubbed is reported: for nothing spent, or for a task that failed.
     """
     message = telegram.send_voice("/dub es")
-    wait_for(lambda: "Dubbing…" in telegram.edits)
+    wait_for(lambda: any(text.startswith("Dubbing") for text in telegram.edits))
     telegram.silent = True
     sandbox.advance(600)
     wait_for(lambda: "audio" in telegram.edits)
@@ -58,4 +59,22 @@ def test_killed_while_it_delivers(
     assert len(telegram.messages) == 4
     starts = [charge.body["target_lang"] for charge in sandbox.ledger.starts()]
     assert starts == ["es", "fr", "ja"]
+    assert open_languages(sandbox, tmp_path / "bot.db") == set()
+
+
+def test_what_telegram_refuses_for_good(
+    bot: Program, telegram: Telegram, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """A refused file is announced with its link; a user who blocked the bot is given up on."""
+    telegram.send_voice("/dub es")
+    wait_for(lambda: len(sandbox.ledger.starts()) == 1)
+    telegram.refusals.append((413, {}))
+    sandbox.advance(600)
+    wait_for(lambda: any("fit into a message: http" in text for text in telegram.edits))
+    telegram.send_voice("/dub fr")
+    wait_for(lambda: len(sandbox.ledger.starts()) == 2)
+    telegram.blocked = True
+    sandbox.advance(600)
+    wait_for(lambda: "cannot be delivered and is acknowledged" in bot.log.read_text())
+    bot.stop()
     assert open_languages(sandbox, tmp_path / "bot.db") == set()

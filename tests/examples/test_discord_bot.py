@@ -24,13 +24,16 @@ def discord() -> Iterator[Discord]:
 def test_killed_while_it_delivers(
     discord: Discord, sandbox: Sandbox, program: Callable[..., Program], tmp_path: Path
 ) -> None:
-    """One message gives one result, although the bot is killed before it knows."""
+    """One message gives one result, although the bot is killed before it knows.
+
+    A file that Discord refuses is announced with its link.
+    """
     runner = Path(__file__).with_name("discord_at.py")
     bot = program(runner, discord.url, EXAMPLES / "discord_bot.py", BOT_TOKEN="stand-in").start()
     wait_for(lambda: discord.connected)
     assert [option["name"] for option in discord.commands[0]["options"]] == ["file", "language"]
     discord.use_command("es")
-    wait_for(lambda: "Dubbing…" in discord.edits)
+    wait_for(lambda: sandbox.ledger.starts())
     discord.silent = True
     sandbox.advance(600)
     wait_for(lambda: "file" in discord.edits)
@@ -44,9 +47,12 @@ def test_killed_while_it_delivers(
     discord.recording = b"no sound"
     discord.use_command("de")
     wait_for(lambda: any("was not started" in text for text in discord.edits))
+    discord.file_refusals = 1
+    sandbox.advance(600)
+    wait_for(lambda: any("fit into a message: http" in text for text in discord.edits))
     bot.stop()
     delivered = next(iter(discord.messages.values()))
     assert delivered["file"].startswith(b"RIFF")
     assert len(discord.messages) == 3
     assert [charge.body["target_lang"] for charge in sandbox.ledger.starts()] == ["es", "fr"]
-    assert open_languages(sandbox, tmp_path / "bot.db") == {"fr"}
+    assert open_languages(sandbox, tmp_path / "bot.db") == set()

@@ -15,7 +15,13 @@ import pytest
 
 from a2e_async._core.files import part_file
 from a2e_async._core.files.download import Downloader, FileSession
-from a2e_async.errors import ClientClosed, ConfigurationError, InvalidInput, TransferError
+from a2e_async.errors import (
+    ClientClosed,
+    ConfigurationError,
+    InvalidInput,
+    OutputTooLarge,
+    TransferError,
+)
 from a2e_async.events import Saved, Transfer
 from a2e_async.models import Output
 
@@ -278,10 +284,10 @@ async def test_store_that_encodes_anyway(store: Store, kit: Kit, tmp_path: Path)
 
 async def test_read_is_bounded(store: Store, kit: Kit) -> None:
     url = store.put("/a.mp4", DATA)
-    with pytest.raises(TransferError, match="more than 1,000 bytes"):
+    with pytest.raises(OutputTooLarge, match="more than 1,000 bytes"):
         await kit.down.read(out(url), 1000)
     store.no_length = True
-    with pytest.raises(TransferError, match="more than 1,000 bytes"):
+    with pytest.raises(OutputTooLarge, match="more than 1,000 bytes"):
         await kit.down.read(out(url), 1000)
     assert kit.files.transfer_slots._value == kit.files.max_parallel
 

@@ -33,7 +33,7 @@ from a2e_async._core.http.error_mapping import sanitize_cause
 from a2e_async._core.http.loop_affinity import LoopAffinity, closed_error
 from a2e_async._core.redact import bare_url
 from a2e_async._core.urls import InvalidUrl, split_url
-from a2e_async.errors import A2EError, InvalidInput, TransferError
+from a2e_async.errors import A2EError, InvalidInput, OutputTooLarge, TransferError
 from a2e_async.events import Event, Saved
 from a2e_async.models import Output
 
@@ -351,7 +351,7 @@ class Downloader:
 
     @hide_frames
     async def read(self, output: Output, max_bytes: int) -> bytes:
-        """Return the whole file. Raises `TransferError` if it is larger than ``max_bytes``."""
+        """Return the whole file. Raises `OutputTooLarge` if it has more than ``max_bytes``."""
         with self.files.track_transfer(), self.files.end_on_close():
             stream = self._stream(output, self.renew_url)
             blocks: list[bytes] = []
@@ -364,8 +364,11 @@ class Downloader:
                     blocks.append(data)
                     size += len(data)
                     if max(size, 0 if stream.encoded else stream.total or 0) > max_bytes:
-                        raise stream.make_error(
-                            f"has more than {max_bytes:,} bytes. Raise max_bytes or use save()."
+                        raise OutputTooLarge(
+                            f"{bare_url(output.url)} has more than {max_bytes:,} bytes. Raise "
+                            "max_bytes or use save().",
+                            url=bare_url(output.url),
+                            done=size,
                         )
             finally:
                 stream.close()

@@ -12,6 +12,7 @@ from typing import Any, Final, Protocol, TypeVar
 from attrs import define, field
 
 from a2e_async._core.journal.protocol import ClosedBy, Entry
+from a2e_async._core.redact import redact
 from a2e_async._core.tasks.task import Task, save_outputs
 from a2e_async.errors import ClientClosed, TaskFailed, TaskGone
 
@@ -42,6 +43,9 @@ _HANDLED: Final = (ClosedBy.SAVED, ClosedBy.ACKNOWLEDGED, ClosedBy.SETTLED)
 
 TaskCallback = Callable[[Task[Any]], Awaitable[object]]
 
+ErrorFilter = type[Exception] | tuple[type[Exception], ...]
+"""The exceptions that an ``except`` clause of the same form catches."""
+
 
 class IterUnfinished(Protocol):
     """Yields the unfinished tasks of the journal; see `iter_unfinished`."""
@@ -61,6 +65,7 @@ class Follower:
     _download_to: Path | None = field(kw_only=True, alias="download_to")
     _on_end: TaskCallback | None = field(kw_only=True, alias="on_end")
     _on_update: TaskCallback | None = field(kw_only=True, alias="on_update")
+    _undeliverable: ErrorFilter = field(kw_only=True, alias="undeliverable")
     _following: dict[str, asyncio.Task[None]] = field(
         factory=dict[str, asyncio.Task[None]], init=False
     )
@@ -175,7 +180,7 @@ class Follower:
             except Exception as error:  # `on_end` may raise anything
                 if self.closed:
                     raise ClientClosed("The client was closed.") from error
-                reason = f"{type(error).__name__}: {error}"
+                reason = f"{type(error).__name__}: {redact(str(error))}"
                 logger.warning(
                     "%s is not finished (%s); next attempt in %.0f s", task.ref, reason, delay
                 )
@@ -202,6 +207,8 @@ class Follower:
             if not record.done:
                 try:
                     await _call(self._on_update, task)
+                except self._undeliverable:
+                    pass  # as a text that has not changed; `on_end` will report what is permanent
                 except Exception:
                     logger.exception("on_update failed for %s", task.ref)
 
@@ -215,8 +222,15 @@ class Follower:
             await save_outputs(task.record, self._download_to)
 
     async def _hand_over(self, task: Task[Any]) -> None:
-        if self._on_end is not None:
+        if self._on_end is None:
+            return
+        try:
             await _call(self._on_end, task)
+        except ClientClosed:
+            raise  # whatever is undeliverable: the next process hands it over
+        except self._undeliverable as error:
+            reason = f"{type(error).__name__}: {redact(str(error))}"
+            logger.warning("%s cannot be delivered and is acknowledged (%s)", task.ref, reason)
 
     async def _acknowledge(self, task: Task[Any]) -> None:
         if self._download_to is None:
