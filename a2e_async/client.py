@@ -456,19 +456,15 @@ class A2E(Namespaces):
     ) -> "Follower":
         """Finish every task of the journal from now on; return the follower that does it.
 
-        For programs that run on, such as web apps, bots and workers. It follows the unfinished
-        tasks of earlier runs, each task that this client starts and, every two minutes, those that
-        another process left behind. The outputs of a task that has ended are saved into
-        ``download_to``. Then ``await on_end(task)`` is called, also if the task failed
-        (``task.status``). Without ``download_to`` the task is acknowledged when ``on_end`` returns.
-        What fails (the network, a full disk, ``on_end``) is logged and tried again after 1 s, 2 s
-        and so on, at most 5 min. If the process dies before ``on_end`` returns, the next one calls
-        it again, unless the files were saved or the task had failed. ``await on_update(task)`` is
-        called for each change of a running task; its exceptions are only logged.
-
-        ``undeliverable`` names exceptions of ``on_end`` that trying again would not change, such as
-        a chat that no longer exists: one of them is logged once, and the task is acknowledged.
-        Raised by ``on_update`` they are ignored.
+        For web apps, bots and workers. It follows the unfinished tasks of earlier runs, those that
+        this client starts and, every two minutes, those that another process left behind. Outputs
+        are saved into ``download_to``. Then ``await on_end(task)`` is called, also if the task
+        failed (``task.status``). Without ``download_to`` the task is acknowledged when ``on_end``
+        returns. Whatever fails is logged and tried again after 1 s, 2 s and so on, at most 5 min.
+        If ``on_end`` raises one of ``undeliverable`` (the chat was deleted), that is logged once
+        and the task is acknowledged. If the process dies before ``on_end`` returns, the next one
+        calls it again, unless the files were saved or the task had failed. ``await
+        on_update(task)`` is called for each change; its exceptions are only logged.
 
         Closing the client ends it: what is being saved or handed over may finish for 10 s, the
         next process does the rest. Call it once, on the client's event loop.

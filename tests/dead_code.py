@@ -89,7 +89,6 @@ ALLOWED: Final = {
         "should_exit": "uvicorn reads it",
     },
     "examples/*.py": {
-        "setup_hook": "discord.py calls it",
         "variable [A-Z]*": "settings of Django",
         "urlpatterns": "Django reads it",
     },

@@ -14,6 +14,7 @@ from a2e_async.contrib.postgres.journal import PostgresJournal
 from a2e_async.contrib.postgres.schema import MIGRATIONS, SCHEMA_VERSION
 from a2e_async.errors import ConfigurationError, JournalError
 
+from .pooler import pooler
 from .proxy import proxy
 from .server import Server
 
@@ -257,7 +258,7 @@ async def test_a_child_process_is_refused(url: str) -> None:
 async def test_the_password_is_never_shown(
     url: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "FIRST_CONNECT_TIMEOUT", 0)
+    monkeypatch.setattr(module, "RECONNECT_TIMEOUT", 0)
     caplog.set_level(0)
     journal = PostgresJournal(url)
     with pytest.raises(JournalError) as caught:
@@ -303,5 +304,56 @@ async def test_changes_during_a_disconnection_are_reported(url: str) -> None:
         way.refuses = False
         await journal.get("missed")
         assert "missed" in changes
+        await journal.aclose()
+        await other.aclose()
+
+
+async def test_a_database_that_starts_later_is_waited_for(
+    url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The first connection has as much time as any other; why it waits is logged once."""
+    monkeypatch.setattr(module, "REFUSED_TIMEOUT", 0.0)
+    async with proxy(url) as way:
+        way.refuses = True
+        journal = PostgresJournal(way.before(url))
+        opening = asyncio.create_task(journal.open())
+        async with asyncio.timeout(60):
+            while "waiting up to 45 s for 127.0.0.1/postgres" not in caplog.text:
+                await asyncio.sleep(0.02)
+        assert not opening.done()
+        way.refuses = False
+        await opening
+        assert caplog.text.count("waiting up to") == 1
+        await journal.aclose()
+
+
+async def test_an_address_that_the_database_refuses_is_reported_soon(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "REFUSED_TIMEOUT", 0.0)
+    monkeypatch.setattr(module, "RECONNECT_TIMEOUT", 1e9)
+    for old, new in (("a2e:", "nobody:"), ("/postgres", "/nothing")):
+        with pytest.raises(JournalError, match=r'cannot be used.*"no\w+" does not exist'):
+            await PostgresJournal(url.replace(old, new, 1)).open()
+
+
+async def test_a_pooler_that_gives_sessions_away_is_refused(url: str) -> None:
+    async with pooler(url, keeps_sessions=False) as way:
+        with pytest.raises(JournalError, match=r"pool_mode = transaction.*pool_mode = session"):
+            await PostgresJournal(way.before(url)).open()
+
+
+async def test_a_pooler_that_keeps_sessions_is_used(url: str) -> None:
+    async with pooler(url, keeps_sessions=True) as way:
+        journal = PostgresJournal(way.before(url))
+        assert (await journal.begin(entry())).created
+        changes: list[str] = []
+        journal.watch_all(lambda entry: changes.append(entry.key))
+        await journal.get("talk-17")
+        other = PostgresJournal(url)
+        await other.begin(entry("second"))
+        async with asyncio.timeout(60):
+            while "second" not in changes:
+                await asyncio.sleep(0.02)
         await journal.aclose()
         await other.aclose()

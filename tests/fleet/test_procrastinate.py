@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import traceback
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,10 +15,16 @@ import procrastinate
 import psycopg
 import pytest
 from procrastinate import jobs
+from procrastinate.exceptions import ConnectorException
 
 from a2e_async import A2E
 from a2e_async.contrib import procrastinate as module
-from a2e_async.contrib.procrastinate import RetryTransientErrors, make_app
+from a2e_async.contrib.procrastinate import (
+    RetryTransientErrors,
+    apply_schema,
+    make_app,
+    make_blueprint,
+)
 from a2e_async.errors import (
     ClientClosed,
     ConfigurationError,
@@ -29,11 +36,15 @@ from a2e_async.errors import (
 from a2e_async.models import Recovery
 from a2e_async.sandbox import Sandbox
 
+from .pooler import pooler
+from .proxy import proxy
 from .server import Server
 from .show import ROOT, show
 
 INPUTS = {"source_url": "https://media.example/talk.wav", "target_lang": "es"}
 JOB = {"kind": "dubbing", "inputs": INPUTS}
+NEVER = "0 0 1 1 *"
+"""Times of a sweep that is never scheduled by itself."""
 
 
 @pytest.fixture
@@ -47,6 +58,17 @@ def app_of(url: str, sandbox: Sandbox, **others: Any) -> procrastinate.App:
         return A2E(sandbox.api_key, base_url=sandbox.base_url, journal=url, poll_interval=0.1)
 
     return make_app(url, **{"client": client, **others})
+
+
+def own_app(url: str, sandbox: Sandbox, **others: Any) -> procrastinate.App:
+    """Return an app of a user, with a connector of its own, that has the blueprint's tasks."""
+
+    def client() -> A2E:
+        return A2E(sandbox.api_key, base_url=sandbox.base_url, journal=url, poll_interval=0.1)
+
+    app = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=url, max_size=5))
+    app.add_tasks_from(make_blueprint(client, **{"sweep": NEVER, **others}), namespace="a2e")
+    return app
 
 
 async def defer(app: procrastinate.App, name: str = "a2e.start", **values: Any) -> int:
@@ -63,7 +85,7 @@ async def run(app: procrastinate.App) -> None:
 def states(url: str) -> list[str]:
     with psycopg.connect(url) as db:
         query = """SELECT status::text FROM procrastinate_jobs
-            WHERE task_name <> 'a2e.sweep' ORDER BY id"""
+            WHERE task_name NOT LIKE 'a2e%sweep' ORDER BY id"""
         return [row[0] for row in db.execute(query)]
 
 
@@ -181,8 +203,8 @@ async def test_a_job_that_its_user_aborts_is_over(url: str, sandbox: Sandbox) ->
 async def test_jobs_of_a_dead_worker_are_swept_and_those_of_others_kept(
     url: str, sandbox: Sandbox
 ) -> None:
-    # Never scheduled by itself: at the turn of a minute it would already be queued.
-    app = app_of(url, sandbox, sweep="0 0 1 1 *")
+    # At the turn of a minute a scheduled sweep would already be queued.
+    app = app_of(url, sandbox, sweep=NEVER)
 
     @app.task(name="other")
     async def other() -> None: ...
@@ -271,6 +293,113 @@ async def test_a_client_without_a_journal_is_refused(url: str, sandbox: Sandbox)
     assert not sandbox.ledger.starts()
     with pytest.raises(ConfigurationError, match="dead_after"):
         make_app(url, dead_after=0)
+
+
+async def test_the_blueprint_in_an_app_with_its_own_connector(
+    url: str, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """Its client lives as long as jobs run; jobs of a dead worker are given to others."""
+    app = own_app(url, sandbox, download_to=tmp_path)
+    async with app.open_async():
+        assert await apply_schema(app)
+        await defer(app, "a2e:start", **JOB, key="talk-17")
+        dead = await app.job_manager.register_worker()
+        assert await app.job_manager.fetch_job(queues=None, worker_id=dead)
+        with psycopg.connect(url, autocommit=True) as db:
+            db.execute("UPDATE procrastinate_workers SET last_heartbeat = now() - interval '1 day'")
+            await app.configure_task("a2e:sweep").defer_async(timestamp=0)
+            await app.run_worker_async(
+                wait=False,
+                install_signal_handlers=False,
+                stalled_worker_timeout=1e6,
+                shutdown_graceful_timeout=60,
+            )
+            assert states(url) == ["succeeded"]
+            assert db.execute("SELECT FROM a2e_owners").fetchall() == []
+        await defer(app, "a2e:follow", ref=f"dubbing:{sandbox.tasks[0].id}", version=1)
+        await run(app)
+    assert states(url) == ["succeeded"] * 2
+    assert len(sandbox.ledger.starts()) == 1
+    assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == 1
+
+
+async def test_the_schema_step_can_be_repeated_by_several_hosts(url: str, sandbox: Sandbox) -> None:
+    apps = [own_app(url, sandbox) for _ in range(3)]
+    for app in apps:
+        await app.open_async()
+    assert sorted(await asyncio.gather(*map(apply_schema, apps))) == [False, False, True]
+    assert not await apply_schema(apps[0])
+    for app in apps:
+        await app.close_async()
+
+
+async def test_jobs_for_other_code_stay_in_the_queue(url: str, sandbox: Sandbox) -> None:
+    """A worker before its update neither fails nor does what it does not understand."""
+    app = own_app(url, sandbox)
+    async with app.open_async():
+        await apply_schema(app)
+        await defer(app, "a2e:start", **JOB, version=2, priority="high")
+        await defer(app, "a2e:follow", ref="of_tomorrow:68c3e20ad54b2f0047dd3c4c")
+        await defer(app, "a2e:follow", ref="dubbing:68c3e20ad54b2f0047dd3c4c", typo=1)
+        await defer(app, "a2e:follow", ref="no ref")
+        await defer(app, "a2e:start", **{**JOB, "kind": "typo"})
+        await run(app)
+    assert states(url) == ["todo", "todo", "failed", "failed", "failed"]
+    assert not sandbox.ledger.starts()
+
+
+async def test_opening_waits_for_a_database_that_starts_later(
+    url: str, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with proxy(url) as way:
+        way.refuses = True
+        app = app_of(way.before(url), sandbox)
+        opening = asyncio.ensure_future(app.open_async())
+        async with asyncio.timeout(60):
+            while "waiting up to 45 s" not in caplog.text:
+                await asyncio.sleep(0.02)
+        way.refuses = False
+        await opening
+        await apply_schema(app)
+        await app.close_async()
+
+
+async def test_a_pooler_that_gives_sessions_away_is_refused(url: str, sandbox: Sandbox) -> None:
+    async with pooler(url, keeps_sessions=False) as way:
+        with pytest.raises(ConnectorException, match=r"The queue 127.*pool_mode = session"):
+            await app_of(way.before(url), sandbox).open_async()
+
+
+async def test_no_error_shows_the_password(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither a text nor a local variable of a traceback has it."""
+    monkeypatch.setattr(module, "RECONNECT_TIMEOUT", 0.0)
+    caplog.set_level(0)
+    app = app_of("postgresql://me:correct-horse@127.0.0.1:1/jobs", sandbox)
+    with pytest.raises(ConnectorException, match=r"127\.0\.0\.1/jobs cannot be used") as caught:
+        await app.open_async()
+    connect = app.connector._pool_args["connection_class"].connect  # type: ignore[attr-defined]
+    with pytest.raises(psycopg.OperationalError) as refused:  # as when it is lost later
+        await connect("", autocommit=True)
+    shown = [caplog.text, repr(app.connector), str(vars(app.connector))]
+    for raised in (caught.value, refused.value):
+        shown += traceback.TracebackException.from_exception(raised, capture_locals=True).format()
+    assert "horse" not in "".join(shown)
+
+
+async def test_an_app_defers_synchronously(url: str, sandbox: Sandbox) -> None:
+    app = app_of(url, sandbox)
+    async with app.open_async():
+        await apply_schema(app)
+    other = app_of(url, sandbox)
+
+    def defer_in_thread() -> None:
+        with other.open():
+            other.configure_task("a2e.start").defer(**JOB)
+
+    await asyncio.to_thread(defer_in_thread)
+    assert states(url) == ["todo"]
 
 
 def test_procrastinates_own_commands_run_it(url: str, sandbox: Sandbox, tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ PATHS = ["jobs.db", "./host=1.db", "a b.db", "jobs:1.db", "date=2026.db", "ghost
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(worker, "FIRST_CONNECT_TIMEOUT", 0.0)
+    monkeypatch.setattr(worker, "RECONNECT_TIMEOUT", 0.0)
     return tmp_path
 
 

@@ -565,7 +565,7 @@ async def kit(
     monkeypatch.setenv("A2E_WEBHOOK_SECRET", WEBHOOK_SECRET)
     monkeypatch.setattr("a2e_async._core.submission.recovery_search.SCAN_DELAYS", (0.01,))
     monkeypatch.setattr("a2e_async._core.files.http_download.MAX_ATTEMPTS", 1)
-    monkeypatch.setattr("a2e_async.contrib.postgres.worker.FIRST_CONNECT_TIMEOUT", 0, raising=False)
+    monkeypatch.setattr("a2e_async.contrib.postgres.worker.RECONNECT_TIMEOUT", 0, raising=False)
     async with EchoServer() as server:
         made = Kit(server, tmp_path)
         yield made

@@ -1,5 +1,6 @@
 """One connection to PostgreSQL: opened, checked, its schema migrated; errors made readable."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -30,6 +31,33 @@ _CONNECTION_DEFAULTS: Final[Mapping[str, str]] = {
 """Connection parameters, unless the URL sets them. They detect a database that disappears silently
 within half a lease, and reject a standby in place of the primary."""
 
+RECONNECT_TIMEOUT: Final = 45.0
+"""Time (s) for which a database may be away: a restart, a failover, or it starts later."""
+
+REFUSED_TIMEOUT: Final = 5.0
+"""The same if it answers that the address is wrong, which only a person can change."""
+
+_REFUSALS: Final = (
+    "authentication failed",
+    "no password supplied",
+    "does not exist",
+    "no such database",
+    "no such user",
+    "no pg_hba.conf entry",
+    "permission denied for database",
+    "does not support SSL",
+    "certificate verify failed",
+    "unsupported startup parameter",
+)
+"""Texts of PostgreSQL, libpq and PgBouncer that say that an address is wrong: a failed connection
+has no SQLSTATE. A server may say it in another language; then it counts as an outage."""
+
+_POOLER_PROBES: Final = 3
+"""How often a pooler is asked for a second session before it counts as one that keeps sessions."""
+
+_PROBE_TIMEOUT: Final = 5.0
+"""Time (s) for these questions: a pooler that keeps sessions may have none left."""
+
 _MIGRATION_LOCK: Final = 0x41324A4C
 """Key of the advisory lock under which tables are created."""
 
@@ -38,7 +66,7 @@ class DatabaseTarget:
     """The address of the database. Its ``repr`` and its errors never contain the password."""
 
     @hide_frames
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, used_as: str = "journal") -> None:
         given = _parse_url(url)
         if given is None:  # raised outside the handler: the driver's error contains the whole URL
             raise ConfigurationError(
@@ -50,6 +78,7 @@ class DatabaseTarget:
             conninfo.make_conninfo("", **{**_CONNECTION_DEFAULTS, **given}), "[database]"
         )
         host = given.get("host") or given.get("hostaddr") or "localhost"
+        self._used_as = used_as
         self.name: str = f"{host}/{given.get('dbname') or given.get('user') or ''}"
         self._secrets = tuple(
             Secret(str(value), "***")
@@ -76,15 +105,20 @@ class DatabaseTarget:
         """Return the `JournalError` that explains a failure to the user."""
         if isinstance(error, JournalError):
             return error
+        return self.unusable_error(
+            self.describe(error), "No job is started until the database responds again."
+        )
+
+    def describe(self, error: BaseException) -> str:
+        """Return the type and the first line of an error, without the password."""
         text = redact(next(iter(str(error).strip().splitlines()), ""))
         for secret in self._secrets:  # also those too short for `redact`
             text = text.replace(secret.reveal(), secret.shown)
-        reason = f"{type(error).__name__}: {text}".rstrip(": ")
-        return self.unusable_error(reason, "No job is started until the database responds again.")
+        return f"{type(error).__name__}: {text}".rstrip(": ")
 
     def unusable_error(self, reason: str, advice: str) -> JournalError:
         """Return an error that says why the database cannot be used, and what to do."""
-        return JournalError(f"The journal {self.name} cannot be used: {reason}. {advice}")
+        return JournalError(f"The {self._used_as} {self.name} cannot be used: {reason}. {advice}")
 
 
 def _parse_url(url: str) -> dict[str, Any] | None:
@@ -117,11 +151,51 @@ def is_transient(error: BaseException) -> bool:
     return isinstance(error, psycopg.OperationalError) and not large
 
 
+def is_refused(error: BaseException) -> bool:
+    """Return whether the database answered that the address is wrong: password, user, name."""
+    return any(text in str(error) for text in _REFUSALS)
+
+
+async def check_session(connection: Connection, target: DatabaseTarget) -> None:
+    """Raise `JournalError` if a pooler gives each transaction another session of the database.
+
+    Listening, settings and prepared statements belong to one session. A pooler is recognised by the
+    process id in its greeting, which is not the backend's. Without one, this is a single query.
+    """
+    backend = await _backend_pid(connection)
+    if backend == connection.info.backend_pid:
+        return
+    shared = False
+    try:
+        async with asyncio.timeout(_PROBE_TIMEOUT):
+            for _ in range(_POOLER_PROBES):
+                # A pooler that does not keep sessions gives the idle one to the next client.
+                async with await target.connect() as other:
+                    shared = await _backend_pid(other) == backend
+                if shared := shared or await _backend_pid(connection) != backend:
+                    break
+    except TimeoutError:
+        return
+    if shared:
+        raise target.unusable_error(
+            "a connection pooler gives its sessions away after each transaction (PgBouncer: "
+            "pool_mode = transaction)",
+            "Use a pool with pool_mode = session, or connect to PostgreSQL directly.",
+        )
+
+
+async def _backend_pid(connection: Connection) -> int:
+    row = await (await connection.execute("SELECT pg_backend_pid()")).fetchone()
+    return int(row[0]) if row else 0
+
+
 async def prepare_connection(connection: Connection, target: DatabaseTarget) -> None:
     """Prepare a new connection for the journal; create or migrate the tables if necessary.
 
-    Raises `psycopg.Error`, and `JournalError` if a later version of the package wrote the tables.
+    Raises `psycopg.Error`, and `JournalError` if a later version of the package wrote the tables or
+    if a pooler does not keep sessions.
     """
+    await check_session(connection, target)
     await connection.execute(
         "SELECT set_config('synchronous_commit', 'on', false) "
         "WHERE current_setting('synchronous_commit') = 'off'"

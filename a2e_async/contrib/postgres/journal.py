@@ -48,8 +48,10 @@ class PostgresJournal(JournalCapabilities):
     ``PGPASSWORD``, ``~/.pgpass`` or the URL. In tests ``clock`` (seconds since 1970) replaces the
     database's clock, and ``host_clock`` the loop's. Nothing is opened before the first use; an
     object belongs to one event loop. It holds one connection and reconnects if that is lost. An
-    operation waits up to 45 s for an unreachable database, then raises `JournalError`. In a child
-    of the process that used it every method raises: create a new one there.
+    operation waits up to 45 s for an unreachable database, then raises `JournalError`; behind a
+    pooler that does not keep sessions it raises at once, and if the first connection is refused
+    (password, user, name) after 5 s. In a child of the process that used it every method raises:
+    create a new one there.
     """
 
     shared = True

@@ -9,6 +9,7 @@ of the old transaction, and then reads there whether it was committed.
 """
 
 import asyncio
+import logging
 import os
 import random
 from collections import deque
@@ -24,9 +25,12 @@ from a2e_async._core.journal.lease_owner import is_owner_dead, new_owner_name
 from a2e_async._core.journal.protocol import HEARTBEAT_INTERVAL, LEASE_DURATION, LeaseLost
 from a2e_async.contrib.postgres import schema as tables
 from a2e_async.contrib.postgres.connection import (
+    RECONNECT_TIMEOUT,
+    REFUSED_TIMEOUT,
     Connection,
     DatabaseTarget,
     execute,
+    is_refused,
     is_transient,
     prepare_connection,
 )
@@ -35,16 +39,12 @@ from a2e_async.contrib.postgres.notifications import EntryNotifications
 from a2e_async.contrib.postgres.requests import ConnectionUser, WorkerRequest
 from a2e_async.errors import JournalError
 
+logger: Final = logging.getLogger("a2e_async.journal")
+
 T = TypeVar("T")
 
 MAX_OPERATIONS_PER_TRANSACTION: Final = 1_000
 """Maximum number of operations in one transaction."""
-
-RECONNECT_TIMEOUT: Final = 45.0
-"""Time (s) for which a database that was reachable may be away: a restart, a failover."""
-
-FIRST_CONNECT_TIMEOUT: Final = 5.0
-"""The same before the first connection: a wrong URL must be reported soon."""
 
 ATTEMPT_TIMEOUT: Final = 20.0
 """Time limit (s) for one attempt; after it the attempt and its connection are abandoned."""
@@ -86,6 +86,8 @@ class JournalWorker:
         """Pending work of the connection users failed: retry later, the database may be
         unreachable."""
         self._was_connected = False
+        self._waits_for_database = False
+        """It was logged that the first connection has failed."""
         self._closed = False
         self._last_heartbeat = float("-inf")
         self._transaction_number = 0
@@ -272,10 +274,7 @@ class JournalWorker:
         Raises `JournalError`.
         """
         loop = asyncio.get_running_loop()
-        deadline = (
-            loop.time()
-            + (RECONNECT_TIMEOUT if self._was_connected else FIRST_CONNECT_TIMEOUT) * retry
-        )
+        started_at = loop.time()
         pause = 0.05
         while True:
             try:
@@ -291,9 +290,18 @@ class JournalWorker:
                 )
                 if lost:
                     self._disconnect()
-                if not (lost or is_transient(error)) or loop.time() >= deadline:
+                patience = 0.0 if not retry else RECONNECT_TIMEOUT
+                if not self._was_connected and is_refused(error):
+                    patience = min(patience, REFUSED_TIMEOUT)
+                if not (lost or is_transient(error)) or loop.time() >= started_at + patience:
                     # The driver's frames contain the password.
                     raise self.target.to_journal_error(error) from without_frames(error)
+                if not self._was_connected and not self._waits_for_database:
+                    self._waits_for_database = True
+                    reason = self.target.describe(error)
+                    logger.warning(
+                        "waiting up to %.0f s for %s (%s)", patience, self.target, reason
+                    )
             await asyncio.sleep(pause * (0.5 + random.random()))  # noqa: S311  # no secret
             pause = min(2 * pause, 1.0)
 
