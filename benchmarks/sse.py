@@ -1,4 +1,4 @@
-"""1,000 streams of live progress from the FastAPI example, each of a different job.
+"""1,000 streams of live progress from the FastAPI example, each of a different user with a job.
 
 The jobs run on the sandbox; some end while they are streamed, and their files are saved. For
 comparison: the same server with streams that are fed by a timer.
@@ -38,10 +38,10 @@ async def measure(count: int, seconds: float) -> list[Row]:
             "A2E_API_KEY": account["api_key"],
             "A2E_BASE_URL": account["base_url"],
         }
-        keys = [f"{n:032x}" for n in range(count)]
-        await start(keys, account, Path(folder) / "jobs.db")
-        ours = await streams("ours", keys, seconds, folder, environ)
-        bare = await streams("bare", keys, seconds, folder, environ)
+        users = [f"{n:032x}" for n in range(count)]
+        await start(users, account, Path(folder) / "jobs.db")
+        ours = await streams("ours", users, seconds, folder, environ)
+        bare = await streams("bare", users, seconds, folder, environ)
     assert ours["ended"]
     kib = {name: one["grown"] / count / 1024 for name, one in (("ours", ours), ("bare", bare))}
     return [
@@ -85,21 +85,24 @@ def sandbox() -> Iterator[dict[str, Any]]:
         process.stdout.close()
 
 
-async def start(keys: list[str], account: dict[str, Any], journal: Path) -> None:
-    """Start a job under each key, like an earlier run of the app that was killed."""
+async def start(users: list[str], account: dict[str, Any], journal: Path) -> None:
+    """Start a job for each user, like an earlier run of the app that was killed."""
     async with A2E(
         account["api_key"], base_url=account["base_url"], journal=journal, rate=None
     ) as a2e:
         url = "https://media.example/talk.wav"
         await asyncio.gather(
-            *(a2e.dubbing.start(source_url=url, target_lang="es", key=key) for key in keys)
+            *(
+                a2e.dubbing.start(source_url=url, target_lang="es", key=f"{user}:1")
+                for user in users
+            )
         )
 
 
 async def streams(
-    which: str, keys: list[str], seconds: float, folder: str, environ: dict[str, str]
+    which: str, users: list[str], seconds: float, folder: str, environ: dict[str, str]
 ) -> dict[str, Any]:
-    """Open a stream for each key and read them for a while."""
+    """Open a stream for each user and read them for a while."""
     path = os.pathsep.join([str(Path.cwd()), *filter(None, sys.path)])
     server = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "benchmarks.sse_server", which),
@@ -122,11 +125,12 @@ async def streams(
     async with aiohttp.ClientSession(connector=connector, timeout=timeout) as http:
         opened, ended, all_open = 0, 0, asyncio.Event()
 
-        async def read(key: str) -> None:
+        async def read(user: str) -> None:
             nonlocal opened, ended
-            async with http.get(f"http://127.0.0.1:{port}/jobs/{key}/events") as answer:
+            cookie = {"Cookie": f"user={user}"}
+            async with http.get(f"http://127.0.0.1:{port}/events", headers=cookie) as answer:
                 opened += 1
-                if opened == len(keys):
+                if opened == len(users):
                     all_open.set()
                 async for line in answer.content:
                     if b'"succeeded"' in line:
@@ -134,7 +138,7 @@ async def streams(
                         return
 
         before = await statistics()
-        reading = [asyncio.create_task(read(key)) for key in keys]
+        reading = [asyncio.create_task(read(user)) for user in users]
         await all_open.wait()
         await statistics()  # do not count the lag caused by opening them
         await asyncio.sleep(seconds)

@@ -4,6 +4,7 @@
 # The underscore keeps an output's source out of users' completion; the package uses it.
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -30,8 +31,11 @@ class Files(NotCopyable):
         return "<a2e.files>"
 
     @hide_frames
-    async def upload(self, source: MediaInput) -> str:
+    async def upload(self, source: MediaInput, *, media: Sequence[MediaType] = ANY_MEDIA) -> str:
         """Upload a file, bytes or a stream and return its public URL, valid for about 3 days.
+
+        ``media`` are the types that it may have: "video", "audio", "image", or any "file". A file
+        of another type is refused before it is uploaded.
 
         What is at a URL already is not uploaded, and costs nothing: a URL is checked and returned,
         and an `Output` gives its URL, renewed if it has expired. To have the service keep a copy
@@ -42,7 +46,9 @@ class Files(NotCopyable):
         uploads of the same content share one request, with the options of the first caller.
         Raises `InvalidInput`, `TransferError`, `ApiError`.
         """
-        return await self._transfers.url(source, ANY_MEDIA, "source")
+        if isinstance(media, str) or not media or not set(media) <= set(ANY_MEDIA):
+            raise InvalidInput(f"media must be a list of {', '.join(ANY_MEDIA)}.", field="media")
+        return await self._transfers.url(source, tuple(media), "source")
 
     @hide_frames
     async def download(self, source: str | Output, path: str | os.PathLike[str]) -> Path:

@@ -39,7 +39,7 @@ TERMS: Final = {
     "how-to/testing": "pytest, testing, mock",
     "how-to/web-app": "fastapi, starlette, web app",
     "how-to/web-app#django": "django",
-    "how-to/web-app#live-progress-with-server-sent-events-sse": "sse, progress",
+    "how-to/web-app#one-stream-for-all-jobs-of-a-user": "sse, progress",
     "how-to/webhooks": "webhook, webhooks, callback",
     "index#limits": "cancel, trio, limits",
     "polling": "poll, polling, poll_interval",

@@ -3,33 +3,22 @@
     pip install -e ".[examples]"
     A2E_API_KEY=… uvicorn --app-dir examples/django_async asgi:application
     curl -F file=@talk.wav -F target_lang=es -H "Idempotency-Key: $(uuidgen)" localhost:8000/jobs
-    curl localhost:8000/jobs/KEY          # and /jobs/KEY/result when it is ready
+    curl -N localhost:8000/events         # live, all jobs
+    curl localhost:8000/jobs/KEY/result   # when it is ready
 
-Django does not handle lifespan events. This module opens the client on the server's loop before the
-first request and closes it after the last: one client per process, on the loop that it belongs to.
+Django does not handle lifespan events, so a middleware does: one client per process, on the loop
+that serves the requests.
 """
 
 import os
-from collections.abc import Awaitable, Callable
-from typing import Any
 
-import jobs
 from django.core.asgi import get_asgi_application
 
+from a2e_async import A2E
+from a2e_async.contrib.asgi import LifespanMiddleware, lifespan
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "settings")
-django = get_asgi_application()
 
-Receive = Callable[[], Awaitable[dict[str, Any]]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
-
-
-async def application(scope: dict[str, Any], receive: Receive, send: Send) -> None:
-    if scope["type"] != "lifespan":
-        await django(scope, receive, send)
-        return
-    await receive()
-    jobs.open_client()
-    await send({"type": "lifespan.startup.complete"})
-    await receive()
-    await jobs.close_client()
-    await send({"type": "lifespan.shutdown.complete"})
+# Finishes every task, also those that an earlier process started.
+client = lifespan(lambda: A2E(journal="jobs.db"), download_to="results")
+application = LifespanMiddleware(get_asgi_application(), client)

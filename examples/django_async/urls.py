@@ -5,6 +5,6 @@ from django.urls import path
 
 urlpatterns = [
     path("jobs", jobs.start),
-    path("jobs/<str:key>", jobs.show),
+    path("events", jobs.events),
     path("jobs/<str:key>/result", jobs.result),
 ]

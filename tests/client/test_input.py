@@ -247,6 +247,8 @@ CALLS: dict[str, Any] = {
     "download nowhere": lambda c: c.files.download("https://x.example/a.mp4", None),
     "download blank": lambda c: c.files.download("https://x.example/a.mp4", ""),
     "upload number": lambda c: c.files.upload(5),
+    "upload type": lambda c: c.files.upload(media.portrait(), media=["audio", "video"]),
+    "upload media": lambda c: c.files.upload(media.portrait(), media="image"),
     "max_length": lambda c: c.image_to_video.extend_prompt(
         reference_id="r", image_url=media.portrait(), prompt="a", negative_prompt="b", max_length=0
     ),

@@ -22,7 +22,7 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGES = DOCS / "reference"
 FOUNDATIONS = {
     *("index", "client", "blocking", "namespace", "tasks", "batch", "recovery"),
-    *("webhooks", "errors", "events", "sandbox", "sandbox-faults", "kinds"),
+    *("webhooks", "web", "errors", "events", "sandbox", "sandbox-faults", "kinds"),
 }
 
 

@@ -8,7 +8,9 @@ import pytest
 from a2e_async.sandbox import Sandbox
 
 from .programs import EXAMPLES, Program, free_port
-from .site import Site
+from .site import PageSite
+
+WEBHOOK_SECRET = "0123456789abcdef0123456789abcdef"
 
 
 @pytest.fixture
@@ -34,18 +36,18 @@ def program(tmp_path: Path, sandbox: Sandbox) -> Iterator[Callable[..., Program]
 
 
 @pytest.fixture
-def site(program: Callable[..., Program], request: pytest.FixtureRequest) -> Iterator[Site]:
+def site(program: Callable[..., Program], request: pytest.FixtureRequest) -> Iterator[PageSite]:
     """The FastAPI example; with the parameter "webhooks" it receives webhooks."""
     port = free_port()
     environ = {}
     if getattr(request, "param", None) == "webhooks":
         environ["A2E_WEBHOOK_URL"] = f"http://127.0.0.1:{port}/a2e/"
-        environ["A2E_WEBHOOK_SECRET"] = "0123456789abcdef0123456789abcdef"
+        environ["A2E_WEBHOOK_SECRET"] = WEBHOOK_SECRET
     folder = EXAMPLES / "fastapi_app"
     app = program(
         *("-m", "uvicorn", "--app-dir", folder, "app:app", "--port", str(port)), **environ
     )
-    made = Site(app, port)
+    made = PageSite(app, port)
     with made.http:
         made.start()
         yield made

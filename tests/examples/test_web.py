@@ -6,10 +6,11 @@ import pytest
 
 from a2e_async.sandbox import Sandbox, media
 
-from .programs import EXAMPLES, Program, free_port, wait_for
+from .programs import EXAMPLES, Program, free_port
 from .site import KEY, Site
 
 SPEECH = media.speech().read_bytes()
+NONE = "/jobs/none/result"
 
 
 @pytest.fixture(params=["aiohttp", "django"])
@@ -22,7 +23,7 @@ def site(request: pytest.FixtureRequest, program: Callable[..., Program]) -> Ite
         app = program(EXAMPLES / "aiohttp_web.py", PORT=str(port))
     made = Site(app, port)
     with made.http:
-        made.start("/jobs/none")
+        made.start(NONE)
         yield made
 
 
@@ -33,15 +34,19 @@ def test_double_click_and_restart(site: Site, sandbox: Sandbox) -> None:
     assert site.http.get(f"/jobs/{KEY}/result").status_code == 404
     site.app.kill()
     sandbox.advance(600)
-    site.start("/jobs/none")
-    wait_for(lambda: site.http.get(f"/jobs/{KEY}").json()["status"] == "succeeded")
+    site.start(NONE)
+    site.until("succeeded")
     assert site.http.get(f"/jobs/{KEY}/result").content.startswith(b"RIFF")
     assert len(sandbox.ledger.starts()) == 1
     refused = site.post("other", files={"file": b"no media"})
-    assert (refused.status_code, "bytes" in refused.text) == (422, True)
+    assert (refused.status_code, refused.json()["error"]) == (422, "invalid_input"), refused.text
+    assert refused.json()["detail"].startswith("source_url: ")
     other = site.post(data={"target_lang": "fr"}, files={"file": SPEECH})
-    assert other.status_code == 422  # the key stands for another job
+    assert other.status_code == 409  # the key stands for another job
     assert site.http.post("/jobs", data={"target_lang": "es"}).status_code == 400
     assert site.post("open").status_code == 202
-    site.app.stop()
+    stream = site.events()
+    next(stream)
+    site.app.stop()  # an open stream does not delay it
+    stream.close()
     assert len(sandbox.ledger.starts()) == 2
