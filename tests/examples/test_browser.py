@@ -175,7 +175,7 @@ def test_a_persons_way(page: Page, site: PageSite, sandbox: Sandbox) -> None:
     page.until("In the queue", "Ready")
     assert "French" in page.script("document.querySelector('.name').textContent")
     site.app.kill()
-    sandbox.advance(5)
+    sandbox.advance(30)
     site.start()  # it polls at once
     page.reload()
     page.until("Dubbing", "Ready")
