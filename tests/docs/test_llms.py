@@ -5,6 +5,7 @@ import importlib
 import inspect
 import re
 import sys
+from contextlib import aclosing
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -192,8 +193,8 @@ async def test_the_web_app_of_the_patterns_works(
     assert code is not None
     names: dict[str, Any] = {}
     exec(compile(code[0], "app.py", "exec"), names)
-    app = names["app"]
-    async with names["lifespan"](app) as state:
+    app, job = names["app"], {"user": "ann", "prompt": "a lake"}
+    async with app.router.lifespan_context(app) as state:
 
         async def with_state(scope: Any, receive: Any, send: Any) -> None:
             await app({**scope, "state": dict(state)}, receive, send)
@@ -201,11 +202,16 @@ async def test_the_web_app_of_the_patterns_works(
         transport = ASGITransport(with_state)
         async with AsyncClient(transport=transport, base_url="http://app") as browser:
             for _ in range(2):
-                made = await browser.post("/jobs/k1", params={"prompt": "a lake"})
-                assert made.status_code == 202
-            shown = (await browser.get(made.json()["events"])).text
-            assert '"status": "succeeded"' in shown
-            assert (await browser.get("/jobs/k2/events")).status_code == 404
+                assert (await browser.put("/jobs/1", params=job)).status_code == 202
+            wrong = await browser.put("/jobs/2", params={**job, "prompt": ""})
+            assert (wrong.status_code, wrong.json()["field"]) == (422, "prompt")
+            async with aclosing(state["progress"].events({}, caller="ann")) as updates:
+                async for update in updates:
+                    if b'"status": "succeeded"' in update:
+                        break
+            assert (await browser.get("/jobs/1/result", params=job)).status_code == 200
+            other = {**job, "user": "ben"}
+            assert (await browser.get("/jobs/1/result", params=other)).status_code == 404
     assert len(a2e_sandbox.ledger.charges) == 1
 
 
