@@ -67,12 +67,9 @@ def encode(path: Path, container: str, *codecs: str, **options: str) -> Path:
 
 def _add_stream(file: Any, codec: str) -> Any:
     is_sound = av.codec.Codec(codec, "w").type == "audio"
-    made = file.add_stream(codec, rate=48000 if is_sound else 10)
     if is_sound:
-        made.layout, made.bit_rate = "mono", 64_000
-    else:
-        made.width, made.height, made.pix_fmt = 128, 96, "yuv420p"
-    return made
+        return file.add_stream(codec, rate=48000, layout="mono", bit_rate=64_000)
+    return file.add_stream(codec, rate=10, width=128, height=96, pix_fmt="yuv420p")
 
 
 def _pictures() -> list[Any]:
