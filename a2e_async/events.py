@@ -1,9 +1,10 @@
 """Events for `A2E(on_event=…)`: small frozen values, one class per occurrence.
 
 The events of a job, in order: `StartRequested`, an `Attempt` per request, `Accepted` (or `Resumed`,
-`NotStarted`, `StartLost`), `Polled` and `Update` during a wait, `Finished`, `Saved`. No event
-contains inputs, signed URLs or keys; ``error`` is always the name of an exception class. Without
-``on_event`` no events are created.
+`NotStarted`, `StartLost`), `WaitStarted`, `Polled` and `Update` during a wait, `Finished`, `Saved`.
+`RequestStarted` precedes every request and `PollStarted` every poll, in their context: a tracer can
+begin its spans there. No event contains inputs, signed URLs or keys; ``error`` is always the name
+of an exception class. Without ``on_event`` no events are created.
 """
 
 from attrs import frozen
@@ -26,8 +27,27 @@ class StartRequested:
 
 
 @frozen(kw_only=True)
+class RequestStarted:
+    """An HTTP request is about to be sent, to the API or to the storage of files.
+
+    Its `Attempt` (API) or `FileRequest` (storage) follows in the same context. ``url`` has neither
+    query nor credentials; ``path`` is the path of an operation of the API, None for the storage.
+    ``resend`` is 0, or n if it repeats an earlier request for the nth time (a retry, or a redirect
+    of a download). ``start`` is the same as that of `Attempt`; ``ref`` is the ref of the task whose
+    result is downloaded.
+    """
+
+    method: str
+    url: str
+    path: str | None
+    resend: int
+    start: int | None = None
+    ref: str | None = None
+
+
+@frozen(kw_only=True)
 class Attempt:
-    """One HTTP request has finished (one event per attempt, successful or not).
+    """One HTTP request to the API has finished (one event per attempt, successful or not).
 
     ``path`` has no query. ``attempt`` counts from 1. ``sends`` is how often the HTTP library sent
     it (2 when it silently re-sent an idempotent request after a dead connection, 0 when no
@@ -47,6 +67,23 @@ class Attempt:
     error: str | None
     retry_in: float | None
     trace_id: str | None
+    start: int | None = None
+
+
+@frozen(kw_only=True)
+class FileRequest:
+    """A request to the storage of uploads and results was answered, or failed.
+
+    ``url`` has neither query nor credentials. ``duration`` is the time until the headers of the
+    response were there (s): it includes the bytes of an upload, but not those of a download.
+    ``start`` is the number of the start that a file was uploaded for.
+    """
+
+    method: str
+    url: str
+    duration: float
+    status: int | None
+    error: str | None
     start: int | None = None
 
 
@@ -81,12 +118,14 @@ class Resumed:
     """The journal already has the task: nothing was sent or charged.
 
     Either its key was used again (``start`` is the number of that start), or ``a2e.unfinished()``
-    returned it (None).
+    returned it (None). ``traceparent`` is the value of that name in the task's ``meta``, if it is a
+    W3C trace context: it identifies the trace in which the task was started.
     """
 
     ref: str
     kind: str
     start: int | None = None
+    traceparent: str | None = None
 
 
 @frozen(kw_only=True)
@@ -123,6 +162,31 @@ class Attached:
 
     ref: str
     kind: str
+
+
+@frozen(kw_only=True)
+class WaitStarted:
+    """A wait for a task begins; ``wait`` is its number in this client.
+
+    Emitted in the context of the waiting call, after `Attached`. The wait ends with `Finished`, or
+    with a `WaitEnded` of the same number. The waits of ``task.updates()`` have no such event.
+    """
+
+    wait: int
+    ref: str
+    kind: str
+
+
+@frozen(kw_only=True)
+class PollStarted:
+    """A poll for the tasks ``refs`` begins; `Polled` reports its end.
+
+    Emitted in the context of the poll's requests, which is its own.
+    """
+
+    kind: str
+    mode: str
+    refs: tuple[str, ...]
 
 
 @frozen(kw_only=True)
@@ -172,13 +236,15 @@ class WaitEnded:
     """A wait ended before its task did; the task keeps running.
 
     ``error`` is ``TaskTimeout``, ``ClientClosed``, ``CancelledError`` or the error that made
-    polling impossible. ``last``: no other caller waits for the task.
+    polling impossible. ``last``: no other caller waits for the task. ``wait`` is the number of its
+    `WaitStarted`, None for a wait of ``task.updates()``.
     """
 
     ref: str
     kind: str
     error: str
     last: bool
+    wait: int | None = None
 
 
 @frozen(kw_only=True)
@@ -224,13 +290,17 @@ class Closed:
 
 Event = (
     StartRequested
+    | RequestStarted
     | Attempt
+    | FileRequest
     | RateLimitPause
     | Accepted
     | Resumed
     | NotStarted
     | StartLost
     | Attached
+    | WaitStarted
+    | PollStarted
     | Polled
     | Update
     | Finished

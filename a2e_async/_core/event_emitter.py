@@ -3,10 +3,11 @@
 # pyright: reportPrivateUsage=false
 # The underscore keeps the bookkeeping of a task out of users' completion; the package uses it.
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from contextvars import Context
 from itertools import count
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from a2e_async._core.http.request_events import CURRENT_START
 from a2e_async._core.tasks.task import Task
@@ -18,13 +19,20 @@ from a2e_async.events import (
     Finished,
     NotStarted,
     Polled,
+    PollStarted,
     Resumed,
     StartLost,
     StartRequested,
     Update,
     WaitEnded,
+    WaitStarted,
 )
 from a2e_async.models import Record, Recovery
+
+if TYPE_CHECKING:
+    from a2e_async._core.tasks.waiter import Waiter
+
+_TRACEPARENT: Final = re.compile("[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 class NumberedStart(Protocol):
@@ -39,6 +47,7 @@ class EventEmitter:
     def __init__(self, emit: Callable[[Event], None]) -> None:
         self.emit = emit
         self._start_numbers = count(1)
+        self._wait_numbers = count(1)
 
     # -- a start -----------------------------------------------------------------------------
 
@@ -69,7 +78,14 @@ class EventEmitter:
 
     def task_resumed(self, task: Task[Any], start: int | None = None) -> None:
         """The task of a start was found in the journal."""
-        self.emit(Resumed(ref=task.kind.ref(task.ids), kind=task.kind.name, start=start))
+        self.emit(
+            Resumed(
+                ref=task.kind.ref(task.ids),
+                kind=task.kind.name,
+                start=start,
+                traceparent=_traceparent(task),
+            )
+        )
 
     def start_lost(self, recovery: Recovery, start: int | None = None) -> None:
         """The outcome of a start, or of another paid call, is unknown."""
@@ -83,10 +99,20 @@ class EventEmitter:
 
     # -- a task ------------------------------------------------------------------------------
 
-    def wait_started(self, task: Task[Any]) -> None:
+    def wait_started(self, waiter: "Waiter") -> None:
         """A wait for a task begins."""
+        task = waiter.task
+        ref, kind = task.kind.ref(task.ids), task.kind.name
         if task._last_polled_at is None:
-            self.emit(Attached(ref=task.kind.ref(task.ids), kind=task.kind.name))
+            self.emit(Attached(ref=ref, kind=kind))
+        if not waiter.any_change and not waiter.future.done():
+            waiter.event_number = next(self._wait_numbers)
+            self.emit(WaitStarted(wait=waiter.event_number, ref=ref, kind=kind))
+
+    def poll_started(self, kind: str, mode: str, tasks: Iterable[Task[Any]]) -> None:
+        """A poll for these tasks begins; a task may be given several times."""
+        refs = dict.fromkeys(task.kind.ref(task.ids) for task in tasks)
+        self.emit(PollStarted(kind=kind, mode=mode, refs=tuple(refs)))
 
     def polled(
         self, kind: str, mode: str, tasks: int, duration: float, error: BaseException | None
@@ -122,10 +148,18 @@ class EventEmitter:
         """The service does not know a task any more."""
         self._task_finished(task, None, gone=True)
 
-    def wait_ended(self, task: Task[Any], error: BaseException, *, last: bool) -> None:
+    def wait_ended(self, waiter: "Waiter", error: BaseException, *, last: bool) -> None:
         """A wait ended before its task did."""
-        ref, name = task.kind.ref(task.ids), type(error).__name__
-        self.emit(WaitEnded(ref=ref, kind=task.kind.name, error=name, last=last))
+        kind = waiter.task.kind
+        self.emit(
+            WaitEnded(
+                ref=kind.ref(waiter.task.ids),
+                kind=kind.name,
+                error=type(error).__name__,
+                last=last,
+                wait=waiter.event_number,
+            )
+        )
 
     def client_closed(self) -> None:
         """The client is closed."""
@@ -142,3 +176,9 @@ class EventEmitter:
                 delay=delay,
             )
         )
+
+
+def _traceparent(task: Task[Any]) -> str | None:
+    """Return the W3C trace context in a task's ``meta``; nothing else of it is for events."""
+    value = None if task.meta is None else task.meta.get("traceparent")
+    return value if isinstance(value, str) and _TRACEPARENT.fullmatch(value) else None

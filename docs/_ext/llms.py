@@ -213,8 +213,7 @@ def full() -> str:
         "All in `a2e_async.errors`, below `A2EError`; the name in brackets is the base class.",
         "\n".join(_error(getattr(errors, name)) for name in errors.__all__),
         "## Events",
-        "`A2E(on_event=f)` calls f with each, in `a2e_async.events`; their docstrings say when. "
-        "`isinstance(event, events.Finished)` tells them apart.",
+        "`A2E(on_event=f)` calls f with each, of a class in `a2e_async.events`.",
         "\n".join(_event(event) for event in _events()),
         "## Other namespaces",
         *(_namespace(name) for name in _others()),
@@ -697,7 +696,14 @@ def _plain(text: str) -> str:
 
 def _events() -> tuple[type[Any], ...]:
     made: tuple[type[Any], ...] = events.Event.__args__  # type: ignore[attr-defined]  # a union
-    return made
+    # Those that only a tracer needs are left out.
+    for_tracers = (
+        events.FileRequest,
+        events.PollStarted,
+        events.RequestStarted,
+        events.WaitStarted,
+    )
+    return tuple(event for event in made if event not in for_tracers)
 
 
 def _title(name: str) -> str:

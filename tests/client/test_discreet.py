@@ -11,14 +11,18 @@ from a2e_async.events import (
     Accepted,
     Attempt,
     Event,
+    FileRequest,
     Finished,
     Polled,
+    PollStarted,
     RateLimitPause,
+    RequestStarted,
     Saved,
     StartLost,
     StartRequested,
     Transfer,
     Update,
+    WaitStarted,
 )
 from a2e_async.sandbox import Sandbox, media
 
@@ -47,6 +51,7 @@ async def test_whole_run(
     assert kinds == {
         *(StartRequested, Accepted, Attempt, Finished, RateLimitPause),
         *(Polled, Saved, StartLost, Transfer, Update),
+        *(FileRequest, PollStarted, RequestStarted, WaitStarted),
     }
     accepted = [e for e in events if isinstance(e, Accepted)]
     assert [(e.ref, e.kind, e.claimed, e.coins) for e in accepted] == [

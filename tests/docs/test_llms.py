@@ -146,7 +146,10 @@ def test_options_namespaces_errors_and_events(page: str) -> None:
         assert f"\n- {name}" in page
     for name in set(a2e_async.__all__) - {"__version__"}:
         assert re.search(rf"\b{name}\b", page), name
+    for_tracers = {name for name in dir(events) if name.endswith("Started")} | {"FileRequest"}
     for cls in events.Event.__args__:
+        if cls.__name__ in for_tracers:
+            continue
         assert set(needed(call(page, f"- {cls.__name__}"))) == {a.name for a in fields(cls)}
     assert "upload(" in page
 

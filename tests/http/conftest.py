@@ -15,6 +15,7 @@ from a2e_async._core.http.envelope import ApiResponse
 from a2e_async._core.http.rate_limit import ConnectionLimiter, RateLimiter
 from a2e_async._core.http.retry import RetryPolicy
 from a2e_async._core.http.session import ApiSession
+from a2e_async.events import RequestStarted
 
 KEY = "sk_" + "verysecretkey0123456789"
 
@@ -124,10 +125,17 @@ QUICK = RetryPolicy(max_elapsed=5, initial=0.001, max_delay=0.005, max_attempts=
 
 @pytest.fixture
 async def connect() -> AsyncIterator[Callable[..., ApiSession]]:
-    """Make sessions: ``connect(server.url, events=[], …)``; all are closed at the end."""
+    """Make sessions: ``connect(server.url, events=[], …)``; all are closed at the end.
+
+    The events that requests begin are left out: each is followed by its `Attempt`.
+    """
     made: list[ApiSession] = []
 
     def make(url: str, events: list[Any] | None = None, **options: Any) -> ApiSession:
+        def emit(event: Any) -> None:
+            if events is not None and not isinstance(event, RequestStarted):
+                events.append(event)
+
         settings: dict[str, Any] = {
             "rate_limiter": RateLimiter(None, 1),
             "connection_limiter": ConnectionLimiter(8),
@@ -136,7 +144,7 @@ async def connect() -> AsyncIterator[Callable[..., ApiSession]]:
             "language": "en-US",
             "trust_env": False,
             "proxy": None,
-            "emit": None if events is None else events.append,
+            "emit": None if events is None else emit,
             "user_agent": "a2e-async/test",
         }
         session = ApiSession(Account(KEY, url), **(settings | options))

@@ -21,9 +21,12 @@ from a2e_async.events import (
     Attempt,
     Closed,
     Event,
+    FileRequest,
     Finished,
     NotStarted,
     Polled,
+    PollStarted,
+    RequestStarted,
     Resumed,
     Saved,
     StartLost,
@@ -31,6 +34,7 @@ from a2e_async.events import (
     Transfer,
     Update,
     WaitEnded,
+    WaitStarted,
 )
 from a2e_async.models import Status
 from a2e_async.sandbox import Sandbox
@@ -66,9 +70,9 @@ async def test_from_start_to_file(client: A2E, listener: Listener, media: Path) 
     (path,) = await task.download(media)
     await client.aclose()
     kinds = [type(event) for event in listener if not isinstance(event, Transfer | Polled | Update)]
-    assert kinds[:3] == [StartRequested, Attempt, Accepted]
-    assert set(kinds[3:-3]) <= {Attempt}
-    assert kinds[-3:] == [Finished, Saved, Closed]
+    assert kinds[:5] == [StartRequested, RequestStarted, Attempt, Accepted, WaitStarted]
+    assert set(kinds[5:-5]) <= {PollStarted, RequestStarted, Attempt}
+    assert kinds[-5:] == [Finished, RequestStarted, FileRequest, Saved, Closed]
     (requested,), (accepted,), (finished,) = (
         listener.of(StartRequested),
         listener.of(Accepted),
@@ -86,7 +90,14 @@ async def test_from_start_to_file(client: A2E, listener: Listener, media: Path) 
     assert {(poll.mode, poll.tasks, poll.error) for poll in listener.of(Polled)} == {
         ("detail", 1, None)
     }
-    assert len(listener.of(Polled)) == len(polls)
+    assert len(listener.of(Polled)) == len(polls) == len(listener.of(PollStarted))
+    assert {poll.refs for poll in listener.of(PollStarted)} == {(task.ref,)}
+    *requests, download = listener.of(RequestStarted)
+    assert [request.path for request in requests] == [one.path for one in (start, *polls)]
+    assert [request.start for request in requests] == [start.start] + [None] * len(polls)
+    (saved,) = listener.of(FileRequest)
+    assert (download.method, download.url, download.path) == ("GET", saved.url, None)
+    assert (saved.status, saved.error, "?" in saved.url) == (200, None, False)
 
 
 async def test_two_handles_one_end(client: A2E, listener: Listener) -> None:
@@ -195,6 +206,8 @@ async def test_waits_that_end_early(client: A2E, listener: Listener) -> None:
         ("CancelledError", False),
         ("ClientClosed", True),
     ]
+    assert [event.wait for event in listener.of(WaitStarted)] == [1, 2, 3]
+    assert [event.wait for event in listener.of(WaitEnded)] == [1, 3, 2]
     assert {event.ref for event in listener.of(WaitEnded)} == {task.ref}
     assert not listener.of(Finished)
 

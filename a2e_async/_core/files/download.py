@@ -6,7 +6,14 @@ import errno
 import logging
 import random
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Generator,
+    Mapping,
+)
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from pathlib import Path, PurePath
@@ -31,10 +38,11 @@ from a2e_async._core.files.part_file import DISK_FULL_ERRNOS, PartFile
 from a2e_async._core.http.call import CheckedRequest, environment_proxy
 from a2e_async._core.http.error_mapping import sanitize_cause
 from a2e_async._core.http.loop_affinity import LoopAffinity, closed_error
+from a2e_async._core.http.request_events import CURRENT_START
 from a2e_async._core.redact import bare_url
 from a2e_async._core.urls import InvalidUrl, split_url
 from a2e_async.errors import A2EError, InvalidInput, OutputTooLarge, TransferError
-from a2e_async.events import Event, Saved
+from a2e_async.events import Event, FileRequest, RequestStarted, Saved
 from a2e_async.models import Output
 
 __all__ = ["Downloader", "FileSession"]
@@ -107,11 +115,46 @@ class FileSession:
         self._loop_affinity.check()
         return self._session
 
-    async def request(self, method: str, url: str, **options: Any) -> aiohttp.ClientResponse:
+    async def request(
+        self, method: str, url: str, *, resend: int = 0, ref: str | None = None, **options: Any
+    ) -> aiohttp.ClientResponse:
         """Send one request and return the response, body unread. Does not follow redirects.
 
-        Raises `InvalidUrl`, and what aiohttp raises.
+        ``resend`` counts the earlier requests that this one repeats; ``ref`` is the ref of the task
+        whose result it is. Raises `InvalidUrl`, and what aiohttp raises.
         """
+        emit = self.emit
+        if emit is None:
+            return await self._send(method, url, options)
+        clock = asyncio.get_running_loop().time
+        bare, start, began = bare_url(url), CURRENT_START.get(), clock()
+
+        def emit_end(status: int | None, error: str | None) -> None:
+            emit(
+                FileRequest(
+                    method=method,
+                    url=bare,
+                    duration=clock() - began,
+                    status=status,
+                    error=error,
+                    start=start,
+                )
+            )
+
+        emit(
+            RequestStarted(method=method, url=bare, path=None, resend=resend, start=start, ref=ref)
+        )
+        try:
+            response = await self._send(method, url, options)
+        except (asyncio.CancelledError, Exception) as error:
+            emit_end(None, type(error).__name__)
+            raise
+        emit_end(response.status, None)
+        return response
+
+    async def _send(
+        self, method: str, url: str, options: Mapping[str, Any]
+    ) -> aiohttp.ClientResponse:
         where = verbatim_url(url)
         proxy = self._proxy_for(where)
         session = self.http_session()
@@ -125,16 +168,20 @@ class FileSession:
             # Some host names pass our checks and are rejected by aiohttp or the resolver.
             raise InvalidUrl("its host cannot be looked up") from None
 
-    async def get(self, url: str, headers: dict[str, str]) -> aiohttp.ClientResponse:
+    async def get(
+        self, url: str, headers: dict[str, str], *, resend: int = 0, ref: str | None = None
+    ) -> aiohttp.ClientResponse:
         """Send a GET and return the response, body unread, following at most 5 redirects.
 
-        Raises `TransferError` for a redirect from https to anything else, and `InvalidUrl` if
-        ``url`` itself is invalid.
+        ``resend`` and ``ref`` are those of `request`. Raises `TransferError` for a redirect from
+        https to anything else, and `InvalidUrl` if ``url`` itself is invalid.
         """
         where = url
-        for _ in range(MAX_REDIRECTS + 1):
+        for redirects in range(MAX_REDIRECTS + 1):
             try:
-                response = await self.request("GET", where, headers=headers)
+                response = await self.request(
+                    "GET", where, resend=resend + redirects, ref=ref, headers=headers
+                )
             except InvalidUrl as error:
                 if where is url:
                     raise

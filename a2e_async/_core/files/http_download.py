@@ -233,7 +233,9 @@ class HttpDownload:
             headers["If-Range"] = self.validator
         await self.acquire_slot()
         try:
-            response = self._response = await self.files.get(self.output.url, headers)
+            response = self._response = await self.files.get(
+                self.output.url, headers, resend=self._failures, ref=self.output.ref
+            )
             await self._accept(response, offset)
         except BaseException:
             self.close()

@@ -261,7 +261,7 @@ class Uploader:
         for failures in range(1, MAX_ATTEMPTS + 1):
             try:
                 async with self.files.transfer_slots:
-                    status, refusal = await self._put(prepared, signed)
+                    status, refusal = await self._put(prepared, signed, failures - 1)
                 if status < 300:
                     return True
                 if status == 403 and not self._is_valid(signed):
@@ -282,7 +282,7 @@ class Uploader:
             await self.files.back_off(failures - 1, at_least=delay)
         raise AssertionError("the last attempt returns or raises")
 
-    async def _put(self, prepared: LocalUpload, signed: _UploadUrl) -> tuple[int, str]:
+    async def _put(self, prepared: LocalUpload, signed: _UploadUrl, resend: int) -> tuple[int, str]:
         source = UploadSource(prepared)
         with anyio.CancelScope() as stall:
             body = _UploadBody(self, prepared, source, stall)
@@ -292,6 +292,7 @@ class Uploader:
                 async with await self.files.request(
                     "PUT",
                     signed.upload_url,
+                    resend=resend,
                     data=body,
                     headers={
                         "Content-Type": prepared.content_type,

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from typing import TYPE_CHECKING, Final
 
 from a2e_async._core.http.call import ApiCall
@@ -16,6 +16,17 @@ CURRENT_START: Final[ContextVar[int | None]] = ContextVar("START", default=None)
 """The number of the start in progress; set only if there is a listener."""
 
 
+def context_of_start() -> Context:
+    """Return an empty context that keeps only the number of the start in progress.
+
+    For work that may outlive its caller: a copy of the caller's context would keep its values (a
+    request, a session) alive.
+    """
+    context = Context()
+    context.run(CURRENT_START.set, CURRENT_START.get())
+    return context
+
+
 class RequestReporter:
     """Emits events only if there is a listener; never includes headers, bodies or queries."""
 
@@ -23,6 +34,20 @@ class RequestReporter:
 
     def __init__(self, emit: "Callable[[Event], None] | None") -> None:
         self._emit = emit
+
+    def report_start(self, call: ApiCall, base_url: str) -> None:
+        """Report an attempt that is about to be sent."""
+        if self._emit is not None:
+            from a2e_async.events import RequestStarted
+
+            event = RequestStarted(
+                method=call.method,
+                url=base_url + call.path,
+                path=call.path,
+                resend=call.attempt - 1,
+                start=CURRENT_START.get(),
+            )
+            self._send(self._emit, event)
 
     def is_enabled(self) -> bool:
         """Return whether attempts are reported at all: by an event or in the debug log."""

@@ -510,10 +510,11 @@ class Turn:
         """
         session, call, self._used = self._session, self._call, True
         assert self._http is not None  # noqa: S101  # set on entry
+        session._reporter.report_start(call, session._base)
         try:
             outcome = await session._attempt(self._http, call, self._granted)
-        except asyncio.CancelledError:
-            self._report("CancelledError")
+        except (asyncio.CancelledError, Exception) as error:
+            self._report(type(error).__name__)
             raise
         if isinstance(outcome, ApiResponse):
             budget = session._retry_budget

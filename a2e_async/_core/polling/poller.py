@@ -166,7 +166,7 @@ class Poller:
             waiter.resolve()
         self._register_waiter(waiter, loop.time())
         if self._emitter is not None:
-            self._emitter.wait_started(task)
+            self._emitter.wait_started(waiter)
         return waiter
 
     def remove_waiter(self, waiter: Waiter, error: BaseException | None = None) -> None:
@@ -175,9 +175,9 @@ class Poller:
         # Without polled tasks the loop must end now, not at its next scheduled wake-up.
         if not self._schedule.count:
             self._wake()
-        task, emitter = waiter.task, self._emitter
+        emitter = self._emitter
         if emitter is not None and error is not None and not isinstance(error, TaskGone):
-            emitter.wait_ended(task, error, last=not self.waiters.has_waiter(task))
+            emitter.wait_ended(waiter, error, last=not self.waiters.has_waiter(waiter.task))
 
     def poll_in_background(self, task: "Task[Any]") -> Callable[[], object]:
         """Poll a task without a waiter until it ends. Return a function that stops polling."""
@@ -316,6 +316,10 @@ class Poller:
         self, request: PollRequest, emitter: "EventEmitter", loop: asyncio.AbstractEventLoop
     ) -> tuple[Mapping[str, Any], bool]:
         began, failed = loop.time(), None
+        waiters = (waiter for polled in request.polled_tasks for waiter in polled.waiters)
+        emitter.poll_started(
+            request.kind.name, request.mode.value, (waiter.task for waiter in waiters)
+        )
         try:
             return await self._fetcher.fetch(request)
         except BaseException as error:

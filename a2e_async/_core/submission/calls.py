@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
+from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, TypeGuard, TypeVar
 
 from attrs import define, field, frozen
@@ -292,6 +293,7 @@ class ChargedCalls(PaidRequests["CallAttempt[Any]", Any]):
         emitter: "EventEmitter | None" = None,
     ) -> None:
         super().__init__(loop_affinity)
+        self._has_listener = emitter is not None
         self._budget_queue = budget_queue or BudgetQueue()
         self._executor = CallExecutor(
             session,
@@ -306,6 +308,10 @@ class ChargedCalls(PaidRequests["CallAttempt[Any]", Any]):
         self._unknown_calls: deque[Recovery] = deque(maxlen=MAX_UNCLAIMED_PER_KIND)
         self._attempts_by_key: dict[str, CallAttempt[Any]] = {}
         """Calls with a user's key, by journal key, while the client lives."""
+
+    def _new_context(self) -> Context:
+        # A listener finds there what the call is part of: the caller's trace, or a start.
+        return copy_context() if self._has_listener else super()._new_context()
 
     @property
     def in_progress(self) -> int:

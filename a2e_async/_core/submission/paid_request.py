@@ -277,6 +277,12 @@ class PaidRequests(ABC, Generic[P, T]):
     def _keep(self, request: P) -> None:
         """Keep the result of a request without a caller, or that its outcome is unknown."""
 
+    def _new_context(self) -> Context:
+        """Return the context of a request's task."""
+        # An empty context, because the task may outlive the caller's: a copy of the caller's
+        # context would keep its values (a request, a session) alive.
+        return Context()
+
     def _on_launch(self, request: P, context: Context) -> None:
         """Called before a request's task, which runs in ``context``, is created."""
 
@@ -330,7 +336,7 @@ class PaidRequests(ABC, Generic[P, T]):
 
     def _launch(self, request: P) -> "asyncio.Task[T]":
         self._requests.add(request)
-        context = Context()
+        context = self._new_context()
         self._on_launch(request, context)
         # With an eager task factory it runs here, up to its first await, so everything that the
         # coroutine uses is set before.
@@ -341,8 +347,6 @@ class PaidRequests(ABC, Generic[P, T]):
     def _spawn(
         self, work: Coroutine[Any, Any, Any], context: Context | None = None
     ) -> "asyncio.Task[Any]":
-        # An empty context, because the task may outlive the caller's: a copy of the caller's
-        # context would keep its values (a request, a session) alive.
         task = asyncio.get_running_loop().create_task(work, context=context or Context())
         self._run_tasks.add(task)
         task.add_done_callback(self._on_task_done)

@@ -8,7 +8,6 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
-from contextvars import Context
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -18,6 +17,7 @@ from attrs import define, field
 from a2e_async._core.clock import wall_time
 from a2e_async._core.http.envelope import without_charge_advice
 from a2e_async._core.http.rate_limit import Priority
+from a2e_async._core.http.request_events import context_of_start
 from a2e_async._core.journal.rules import MAX_TIME_IN_FLIGHT, is_same_start
 from a2e_async._core.submission.recovery_match import (
     MAX_RECORD_TIME_ERROR,
@@ -252,7 +252,9 @@ class RecoverySearch:
         kind_searches = self._searches_by_kind.get(kind.name)
         if kind_searches is None:
             kind_searches = self._searches_by_kind[kind.name] = _KindSearches([search])
-            scan_task = loop.create_task(self._run_scans(kind, kind_searches), context=Context())
+            scan_task = loop.create_task(
+                self._run_scans(kind, kind_searches), context=context_of_start()
+            )
             self._scan_tasks.add(scan_task)
             scan_task.add_done_callback(self._scan_tasks.discard)
         else:

@@ -7,12 +7,12 @@ the background. Their journal entry is separate from the start's, which may clos
 import asyncio
 import logging
 from collections.abc import Coroutine, Mapping, Sequence
-from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 
 from a2e_async._core.clock import utc_now
+from a2e_async._core.http.request_events import context_of_start
 from a2e_async._core.journal.keys import remaining_tasks_key, start_key_of_remaining_tasks
 from a2e_async._core.submission.attempt import StartAttempt
 from a2e_async._core.submission.recovery_match import (
@@ -216,7 +216,7 @@ class RemainingTasks:
             search.close()
             self._unclaimed.add_unknown(remaining)
             return
-        task = asyncio.get_running_loop().create_task(search, context=Context())
+        task = asyncio.get_running_loop().create_task(search, context=context_of_start())
         self.background_searches.add(task)
         task.add_done_callback(self._on_background_search_done)
 

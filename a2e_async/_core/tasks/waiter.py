@@ -26,6 +26,8 @@ class Waiter:
     """Resolve at the first changed record, not only at the end."""
     internal: bool = False
     """Internal observer; reports only through `WaiterRegistry.on_task_ended`."""
+    event_number: int | None = None
+    """The number of its `WaitStarted`; None without a listener."""
     last_poll: bool = False
     """The deadline has passed: the poll in flight, or the one due now, is the last."""
 
