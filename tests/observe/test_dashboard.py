@@ -1,0 +1,143 @@
+"""Every metric, label and value that the dashboard and the alerts name is exported by a run."""
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import yaml
+from opentelemetry.exporter.prometheus import PrometheusMetricReader
+from opentelemetry.sdk.metrics import MeterProvider
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from a2e_async.contrib.otel import instrument
+from a2e_async.errors import BudgetExceeded, StartOutcomeUnknown, TaskFailed
+from a2e_async.sandbox import Sandbox
+from tests.client.conftest import DUB, TALK, MakeClient
+
+pytestmark = pytest.mark.anyio
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "observability"
+TARGET_LABELS = {"instance", "job"}
+"""The labels that Prometheus adds to what it scrapes."""
+
+NOT_METRICS = re.compile(r"\{[^}]*\}|\bby \([^)]*\)")
+METRIC = re.compile(r"\b(?:a2e|http)_\w+")
+MATCHER = re.compile(r'(\w+)\s*(=~|!~|!=|=)\s*"([^"]*)"')
+GROUPING = re.compile(r"\bby \(([^)]*)\)")
+
+Exported = dict[str, dict[str, set[str]]]
+"""The values of each label of each metric, by its name in Prometheus."""
+
+
+def dashboard() -> dict[str, Any]:
+    return cast("dict[str, Any]", json.loads((EXAMPLES / "dashboard.json").read_text()))
+
+
+def rules() -> list[dict[str, Any]]:
+    groups = yaml.safe_load((EXAMPLES / "alerts.yml").read_text())["groups"]
+    return [rule for group in groups for rule in group["rules"]]
+
+
+def queries() -> Iterator[tuple[str, str]]:
+    """Yield each query with the text that shows its labels."""
+    for panel in dashboard()["panels"]:
+        for target in panel.get("targets", ()):
+            yield target["expr"], target["legendFormat"]
+    for rule in rules():
+        texts = " ".join(rule["annotations"].values())
+        yield rule["expr"], " ".join(re.findall(r"\$labels\.\w+", texts)).replace("$labels.", "")
+
+
+@pytest.fixture
+async def exported(make_client: MakeClient, sandbox: Sandbox) -> Exported:
+    """What Prometheus scrapes from a program in which nearly everything has happened."""
+    registry = CollectorRegistry()
+    meters = MeterProvider([PrometheusMetricReader(registry=registry)])
+
+    def listener() -> Any:
+        return instrument(meter_provider=meters)
+
+    client = make_client(on_event=listener())
+    sandbox.faults.http_error(429, role="start", retry_after=0.01)
+    sandbox.faults.http_error(500, role="detail")
+    await client.dubbing.run(**DUB)
+    sandbox.faults.fail("talking_video")
+    with pytest.raises(TaskFailed):
+        await client.talking_video.run(**TALK)
+    with pytest.raises(BudgetExceeded):
+        await make_client(on_event=listener(), budget=0).dubbing.start(**DUB)
+    sandbox.faults.list_lag(1e9, times=None)
+    sandbox.faults.drop_after_accept("dubbing")
+    with pytest.raises(StartOutcomeUnknown):
+        await client.dubbing.start(**DUB)
+    found: Exported = defaultdict(lambda: defaultdict(set))
+    for family in text_string_to_metric_families(generate_latest(registry).decode()):
+        for sample in family.samples:
+            for label, value in sample.labels.items():
+                found[sample.name][label].add(value)
+    meters.shutdown()
+    return found
+
+
+async def test_queries_name_what_is_exported(exported: Exported) -> None:
+    """A renamed metric, label or value makes a panel or an alert fall silent: here it fails."""
+    used: set[str] = set()
+    for expression, shown in queries():
+        names = METRIC.findall(NOT_METRICS.sub(" ", expression))
+        assert names, expression
+        used |= set(names)
+        labels = {
+            word for group in GROUPING.findall(expression) for word in re.split(r",\s*", group)
+        }
+        labels |= set(re.findall(r"\w+", shown)) & set().union(*exported.values())
+        for name in names:
+            assert name in exported, f"{name} in {expression}"
+            assert labels <= exported[name].keys() | TARGET_LABELS, expression
+        for name, matchers in re.findall(r"\b((?:a2e|http)_\w+)\{([^}]*)\}", expression):
+            for label, comparison, text in MATCHER.findall(matchers):
+                assert label in exported[name], f"{label} in {expression}"
+                if comparison in ("=", "=~") and "$" not in text:
+                    values = exported[name][label]
+                    assert any(re.fullmatch(text, value) for value in values), expression
+    # Each metric is looked at somewhere.
+    families = {re.sub("_(bucket|count|sum|created)$", "", name) for name in exported}
+    assert families - {"target_info"} == {re.sub("_(bucket|count|sum)$", "", name) for name in used}
+
+
+async def test_the_dashboard_fits_together() -> None:
+    """Panels have their own ids and places; variables are filled from metrics that are queried."""
+    board = dashboard()
+    panels = board["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    cells: set[tuple[int, int]] = set()
+    for panel in panels:
+        place = panel["gridPos"]
+        assert place["x"] + place["w"] <= 24
+        mine = {
+            (place["x"] + x, place["y"] + y) for x in range(place["w"]) for y in range(place["h"])
+        }
+        assert not mine & cells, panel["title"]
+        cells |= mine
+    names = {variable["name"] for variable in board["templating"]["list"]}
+    used = re.findall(r"\$\{?(\w+)", json.dumps(panels))
+    assert set(used) <= names | {"__range", "__rate_interval"}
+    text = " ".join(expression for expression, _ in queries())
+    for variable in board["templating"]["list"]:
+        if variable["type"] == "query":
+            assert re.fullmatch(r"label_values\((\w+), (\w+)\)", variable["definition"])
+            assert all(word in text for word in re.findall(r"a2e_\w+", variable["definition"]))
+
+
+async def test_alerts_say_what_to_do() -> None:
+    names = [rule["alert"] for rule in rules()]
+    assert len(set(names)) == len(names)
+    for rule in rules():
+        assert rule["labels"]["severity"] in ("critical", "warning")
+        assert rule["annotations"]["summary"]
+        assert rule["annotations"]["description"]
+        assert rule["expr"].count("(") == rule["expr"].count(")")
