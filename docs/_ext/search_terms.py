@@ -28,6 +28,7 @@ TERMS: Final = {
     "how-to/many-users": "fairness, toobusy",
     "how-to/observability#logs": "logging, logs",
     "how-to/observability#opentelemetry": "opentelemetry, tracing, metrics",
+    "how-to/observability#prometheus-and-grafana": "prometheus, grafana, dashboard, alerts",
     "how-to/proxies#connections-and-rate-limit": "rate limit, 429, max_connections",
     "how-to/proxies#proxies": "proxy, proxies",
     "how-to/proxies#retries": "retry, retries, backoff",

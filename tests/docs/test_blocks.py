@@ -7,6 +7,7 @@ before it.
 """
 
 import asyncio
+import logging
 import os
 import re
 import shutil
@@ -78,6 +79,17 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def logging_unchanged() -> Iterator[None]:
+    """Undo what a block configures."""
+    loggers = [logging.getLogger(f"a2e_async.{name}") for name in ("events", "http")]
+    before = [(logger.level, logger.propagate, [*logger.handlers]) for logger in loggers]
+    yield
+    for logger, (level, propagate, handlers) in zip(loggers, before, strict=True):
+        logger.setLevel(level)
+        logger.propagate, logger.handlers = propagate, handlers
+
+
 def run_whole(code: str) -> None:
     """Run a block that is a program of its own."""
     exec(compile(code, "block", "exec"), {"__name__": "__main__"})
@@ -112,6 +124,7 @@ async def run_inside(code: str, sandbox: Sandbox) -> None:
         await names["block"]()  # type: ignore[operator]  # made by the line above
 
 
+@pytest.mark.usefixtures("logging_unchanged")
 @pytest.mark.parametrize(("page", "code"), list(blocks()))
 def test_block_runs(
     page: Path,
