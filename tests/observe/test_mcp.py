@@ -416,6 +416,11 @@ async def test_arguments_are_checked_by_name(serve: Serve, sandbox: Sandbox) -> 
         said = await refused(client, "start", kind="dubbing", inputs=DUB, again=True)
         assert "It takes: kind (required), inputs (required), key." in said
         assert "wait needs ref" in await refused(client, "wait")
+        said = await refused(client, "start", kind="dubbing", inputs="talk.wav")
+        assert "inputs: Input should be a valid dictionary. Call it again" in said
+        assert "talk.wav" not in said
+        said = await refused(client, "wait", ref="dubbing:1", seconds=1e9)
+        assert "seconds: Input should be less than or equal to 300" in said
     assert not sandbox.ledger.charges
 
 
@@ -439,6 +444,8 @@ async def test_advice_names_tools(
         await note("start", kind="dubbing", inputs={**DUB, "source_url": "talk.wav"})
         await note("wait", ref="dubbing:66ea4dd80000000000000000")
         await note("start", kind="avatar_video", inputs=LEAST["dubbing"])
+        await note("start", kind="voice_clone", inputs=LEAST["voice_clone"])
+        assert "a2e mcp --unknown-cost" in said[-1]
         for status in (400, 401, 402, 403):
             faults.http_error(status, role="start")
             await note("start", **start)

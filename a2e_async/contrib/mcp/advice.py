@@ -5,6 +5,7 @@ from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
 from mcp.server.mcpserver.exceptions import ToolError
+from pydantic import ValidationError
 
 from a2e_async.errors import (
     A2EError,
@@ -138,3 +139,9 @@ def check_argument_names(
     raise ToolError(
         f"{tool} {what}. It takes: {takes or 'no arguments'}.{nested} Nothing was done."
     )
+
+
+def explain_validation(tool: str, error: ValidationError) -> str:
+    """Return which arguments of a call are not usable, without their values."""
+    wrong = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
+    return f"{tool} was not called. {'; '.join(wrong)}. Call it again with better arguments."

@@ -8,14 +8,14 @@ from typing import Any, Final
 from mcp.server import MCPServer
 from mcp.server.lowlevel.helper_types import ReadResourceContents
 from mcp.server.mcpserver import Context
-from mcp.server.mcpserver.exceptions import ResourceNotFoundError
+from mcp.server.mcpserver.exceptions import ResourceNotFoundError, ToolError
 from mcp.types import CallToolResult, InputRequiredResult, Resource, ToolAnnotations
-from pydantic import AnyUrl
+from pydantic import AnyUrl, ValidationError
 
 from a2e_async._core.submission.budget import Budget
 from a2e_async._core.version import __version__
 from a2e_async.client import A2E
-from a2e_async.contrib.mcp.advice import check_argument_names
+from a2e_async.contrib.mcp.advice import check_argument_names, explain_validation
 from a2e_async.contrib.mcp.results import SavedResults, read_file
 from a2e_async.contrib.mcp.tools import Tools
 from a2e_async.errors import ConfigurationError
@@ -75,11 +75,16 @@ class _Server(MCPServer[Any]):
     async def call_tool(
         self, name: str, arguments: dict[str, Any], context: "Context[Any, Any] | None" = None
     ) -> CallToolResult | InputRequiredResult:
-        """Call a tool; refuse arguments that it does not have, instead of ignoring them."""
+        """Call a tool; refuse what it does not take, instead of ignoring it, in plain words."""
         for tool in await self.list_tools():
             if tool.name == name:
                 check_argument_names(name, tool.input_schema, arguments)
-        return await super().call_tool(name, arguments, context)
+        try:
+            return await super().call_tool(name, arguments, context)
+        except ToolError as error:
+            if isinstance(error.__cause__, ValidationError):
+                raise ToolError(explain_validation(name, error.__cause__)) from error.__cause__
+            raise
 
     async def list_resources(self) -> list[Resource]:
         """List the files that were saved by this server."""
