@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,13 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # Most tests have a journal, which waits for the disk at each commit: more than half of the time of
 # a test run. Files in memory need no such wait, and the tests kill processes, not machines.
-_MEMORY = Path("/dev/shm")
-if os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > 4 * 2**30:
-    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
+_memory: str | None = None
+if (
+    "PYTEST_DEBUG_TEMPROOT" not in os.environ  # in a worker, it is
+    and os.access("/dev/shm", os.W_OK)
+    and shutil.disk_usage("/dev/shm").free > 4 * 2**30
+):
+    _memory = os.environ["PYTEST_DEBUG_TEMPROOT"] = tempfile.mkdtemp("", "a2e-tests-", "/dev/shm")
 
 # A test run in the background of a shell ignores these, and the programs it starts would, too:
 # then no test of Ctrl-C or of a closed terminal could pass.
@@ -31,6 +36,13 @@ for name in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIG
     if signal.getsignal(name) is signal.SIG_IGN:
         handler = signal.default_int_handler if name is signal.SIGINT else signal.SIG_DFL
         signal.signal(name, handler)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish() -> None:
+    """Free the memory. To look at the files of a test, set PYTEST_DEBUG_TEMPROOT to a directory."""
+    if _memory is not None:
+        shutil.rmtree(_memory, ignore_errors=True)
 
 
 @pytest.hookimpl(tryfirst=True)
