@@ -327,6 +327,22 @@ async def test_a_database_that_starts_later_is_waited_for(
         await journal.aclose()
 
 
+async def test_closing_does_not_wait_for_a_database_that_was_never_there(
+    url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "RECONNECT_TIMEOUT", 1e9)
+    async with proxy(url) as way:
+        way.refuses = True
+        journal = PostgresJournal(way.before(url))
+        opening = asyncio.create_task(journal.open())
+        async with asyncio.timeout(60):
+            while "waiting up to" not in caplog.text:
+                await asyncio.sleep(0.02)
+            await journal.aclose()
+        with pytest.raises(JournalError, match="cannot be used"):
+            await opening
+
+
 async def test_an_address_that_the_database_refuses_is_reported_soon(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

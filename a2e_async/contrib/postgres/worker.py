@@ -290,7 +290,9 @@ class JournalWorker:
                 )
                 if lost:
                     self._disconnect()
-                patience = 0.0 if not retry else RECONNECT_TIMEOUT
+                # Before the first connection nothing can be lost: closing waits for no database.
+                gives_up = not retry or (self._closed and not self._was_connected)
+                patience = 0.0 if gives_up else RECONNECT_TIMEOUT
                 if not self._was_connected and is_refused(error):
                     patience = min(patience, REFUSED_TIMEOUT)
                 if not (lost or is_transient(error)) or loop.time() >= started_at + patience:
