@@ -14,9 +14,9 @@ from typing import Any
 
 import psutil
 import uvicorn
+from sse_starlette import EventSourceResponse, JSONServerSentEvent
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import StreamingResponse
 from starlette.routing import Route
 
 from benchmarks.common import lag
@@ -37,13 +37,13 @@ def example() -> Any:
 def bare() -> Any:
     """Return an app whose streams send an event every 2 s, as often as the example polls."""
 
-    async def ticks() -> AsyncIterator[str]:
+    async def ticks() -> AsyncIterator[JSONServerSentEvent]:
         while True:
-            yield 'data: {"status": "queued"}\n\n'
+            yield JSONServerSentEvent({"status": "queued"})
             await asyncio.sleep(2)
 
-    async def events(request: Request) -> StreamingResponse:
-        return StreamingResponse(ticks(), media_type="text/event-stream")
+    async def events(request: Request) -> EventSourceResponse:
+        return EventSourceResponse(ticks())
 
     return Starlette(routes=[Route("/events", events)])
 

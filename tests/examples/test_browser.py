@@ -123,7 +123,7 @@ class Page:
     def shoot(self, name: str) -> None:
         """Save a screenshot, if somebody wants to look at it; the page never scrolls sideways."""
         for width in (1280, 360):
-            size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+            size = {"width": width, "height": 900, "deviceScaleFactor": 2, "mobile": False}
             self.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
             assert self.script("document.documentElement.scrollWidth") <= width
             for scheme in ("light", "dark"):

@@ -207,10 +207,10 @@ class BaseProgressStream:
             raise InvalidInput("caller must have no colon: it ends the caller in a key.")
         yield f"retry: {RECONNECT_DELAY * 1000:.0f}\n\n".encode()
         position = self._position(headers.get("last-event-id") or headers.get("Last-Event-ID"))
-        own, changed, ready = self._callers.setdefault(caller, _Caller()), asyncio.Event(), False
+        own, changed = self._callers.setdefault(caller, _Caller()), asyncio.Event()
+        refreshed = ready = False
         own.readers.add(changed)
         try:
-            await self._refresh(own)
             while not self._closed:
                 changed.clear()
                 loaded = self._loaded  # before the jobs are read: they are all of them then
@@ -222,19 +222,24 @@ class BaseProgressStream:
                 for number, text in [(job.number, job.text) for job in unread][::-1]:
                     yield f"id: {self._run_id}.{number}\ndata: {text}\n\n".encode()
                     position = number
-                if loaded and not ready:
+                if not refreshed:
+                    refreshed = True
+                    await self._refresh(own)
+                elif loaded and not ready:
                     ready = True
                     yield b"event: ready\ndata: {}\n\n"
-                try:
-                    async with asyncio.timeout(self._heartbeat):
-                        await changed.wait()
-                except TimeoutError:
-                    yield _HEARTBEAT
+                else:
+                    try:
+                        async with asyncio.timeout(self._heartbeat):
+                            await changed.wait()
+                    except TimeoutError:
+                        yield _HEARTBEAT
         finally:
             own.readers.discard(changed)
             if not own.readers:
                 for wait in own.waits.values():
                     wait.cancel()
+                own.waits.clear()  # the next reader begins new ones
                 self._forget_if_unused(caller)
 
     async def files(self, id: str, *, caller: str = "") -> list[Path]:
@@ -279,6 +284,8 @@ class BaseProgressStream:
             return
         job = self._jobs.get(entry.key)
         state = self._entry_state(entry)
+        if job is not None and self._loaded:
+            state["created_at"] = job.state["created_at"]  # it was seen before its entry was read
         if job is not None and not job.final and state["status"] not in _FINAL:
             # The journal knows neither running nor progress.
             state |= {"status": job.state["status"], "progress": job.state["progress"]}
@@ -404,8 +411,9 @@ class BaseProgressStream:
         return self._a2e.journal
 
 
-def _forget_wait(caller: _Caller, key: str, _: "asyncio.Task[None]") -> None:
-    caller.waits.pop(key, None)
+def _forget_wait(caller: _Caller, key: str, wait: "asyncio.Task[None]") -> None:
+    if caller.waits.get(key) is wait:
+        del caller.waits[key]
 
 
 def _wake(caller: _Caller) -> None:
