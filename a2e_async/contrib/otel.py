@@ -30,7 +30,7 @@ by which the service's support finds it. URLs have neither query nor credentials
 """
 
 # pyright: reportPrivateUsage=false
-# The key that makes instrumentations of HTTP clients leave a request to another one is private.
+# The keys that make instrumentations of HTTP clients leave a request to another one are private.
 
 import re
 import time
@@ -42,7 +42,11 @@ from urllib.parse import urlsplit
 
 from attrs import define, field
 from opentelemetry import context, metrics, trace
-from opentelemetry.context import _SUPPRESS_HTTP_INSTRUMENTATION_KEY, Context
+from opentelemetry.context import (
+    _SUPPRESS_HTTP_INSTRUMENTATION_KEY,
+    _SUPPRESS_INSTRUMENTATION_KEY,
+    Context,
+)
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import Link, Span, SpanContext, SpanKind, StatusCode, TracerProvider
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -268,8 +272,10 @@ class _Instrumentation:
         )
         request = _Request(span, None, attributes, started_at, time.perf_counter_ns(), event.resend)
         inside = context.set_value(_REQUEST_KEY, request, trace.set_span_in_context(span, around))
-        # A span of aiohttp's own instrumentation would describe the same request.
-        inside = context.set_value(_SUPPRESS_HTTP_INSTRUMENTATION_KEY, True, inside)
+        # A span of aiohttp's own instrumentation would describe the same request. Older versions of
+        # it know only the second key.
+        for key in (_SUPPRESS_HTTP_INSTRUMENTATION_KEY, _SUPPRESS_INSTRUMENTATION_KEY):
+            inside = context.set_value(key, True, inside)
         request.token = context.attach(inside)
 
     def _context_of(self, event: RequestStarted) -> Context:
