@@ -49,7 +49,7 @@ def show_images(printer: Printer, paths: Iterable[Path]) -> list[Path]:
     for path in paths:
         found = _sequence(protocol, path)
         if found.startswith("\x1b"):
-            printer.out(found)
+            printer.image(found)
             shown.append(path)
         else:
             printer.note(f"no preview of {path.name}: {found}")

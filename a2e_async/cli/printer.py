@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, TextIO
@@ -17,12 +18,16 @@ if TYPE_CHECKING:
 
 _ASCII: Final = str.maketrans({"·": "-", "…": "..."})
 
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""Characters that a terminal obeys instead of showing them, but for the tab and the line feed."""
+
 
 @define(kw_only=True)
 class Printer:
     """Writes text. ``as_json``: only JSON on stdout; ``quiet``: only errors on stderr.
 
-    A closed pipe never ends a command: what it started must still be saved.
+    A closed pipe never ends a command: what it started must still be saved. Control characters are
+    escaped, so that no text of the service and no file name can operate the terminal.
     """
 
     as_json: bool = False
@@ -38,7 +43,13 @@ class Printer:
     def out(self, text: str) -> None:
         """Write a line of the result to stdout; nothing if ``as_json``."""
         if not self.as_json:
-            self._write_result(f"{text}\n")
+            # Programs that read a pipe need the names of files as they are.
+            shown = _escape_controls(text) if is_terminal(sys.stdout) else text
+            self._write_result(f"{shown}\n")
+
+    def image(self, sequence: str) -> None:
+        """Write the control sequence that shows an image to the terminal on stdout."""
+        self._write_result(f"{sequence}\n")
 
     def json(self, value: Any) -> None:
         """Write one JSON document to stdout, on one line; nothing unless ``as_json``."""
@@ -48,11 +59,11 @@ class Printer:
     def note(self, text: str) -> None:
         """Write an informative line to stderr; nothing if ``quiet``."""
         if not self.quiet:
-            _write(sys.stderr, f"{text}\n")
+            _write(sys.stderr, f"{_escape_controls(text)}\n")
 
     def error(self, text: str) -> None:
         """Write a line to stderr, even if ``quiet``."""
-        _write(sys.stderr, f"{text}\n")
+        _write(sys.stderr, f"{_escape_controls(text)}\n")
 
     def exit_code(self, code: int) -> int:
         """Return the exit code of a command: not success if what it printed is lost."""
@@ -114,6 +125,10 @@ def columns(rows: Sequence[Sequence[str]], *, gap: int = 2) -> str:
         space.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
     )
+
+
+def _escape_controls(text: str) -> str:
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
 def one_line(text: str) -> str:

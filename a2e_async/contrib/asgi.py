@@ -11,7 +11,7 @@ import json
 import signal
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, MutableMapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from types import FrameType, TracebackType
 from typing import Any, Final, Self, Unpack
 
@@ -94,7 +94,8 @@ def _call_on_stop(close: Callable[[], None]) -> Callable[[], None]:
                 frame: FrameType | None,
                 server_handler: Callable[[int, FrameType | None], Any] = server_handler,
             ) -> None:
-                loop.call_soon_threadsafe(close)
+                with suppress(RuntimeError):  # a handler that was left behind: its loop is closed
+                    loop.call_soon_threadsafe(close)
                 server_handler(number, frame)
 
             signal.signal(number, handle)

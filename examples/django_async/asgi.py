@@ -19,6 +19,6 @@ from a2e_async.contrib.asgi import LifespanMiddleware, lifespan
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "settings")
 
-# Finishes every task, also those that an earlier process started.
-client = lifespan(lambda: A2E(journal="jobs.db"), download_to="results")
+# Finishes every task, also those that an earlier process started. One user has all jobs.
+client = lifespan(lambda: A2E(journal="jobs.db"), download_to="results", caller_of=lambda _: "")
 application = LifespanMiddleware(get_asgi_application(), client)

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from a2e_async.cli import preview
+from a2e_async.cli import preview, printer
 from a2e_async.cli.preview import image_protocol, show_images
 from a2e_async.cli.printer import Printer
-from a2e_async.sandbox import media
+from a2e_async.sandbox import Sandbox, media
 
 from .conftest import Invoke
 from .test_commands import started
@@ -80,6 +80,31 @@ def test_iterm_gets_any_image(
     text = base64.b64encode(image.read_bytes()).decode()
     box = "width=80;height=24;preserveAspectRatio=1"
     assert capsys.readouterr().out == f"\x1b]1337;File=inline=1;size=104;{box}:{text}\a\n"
+
+
+def test_no_other_text_operates_the_terminal(
+    terminal: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A pipe gets the names of files as they are."""
+    terminal.setenv("TERM", "xterm-kitty")
+    odd = tmp_path / "\x1b]0;x\a.txt"
+    odd.write_bytes(b"\xff\xd8\xff\xe0")
+    show_images(Printer(), [odd])
+    Printer().out(str(odd))
+    assert capsys.readouterr() == (
+        f"{odd}\n",
+        "no preview of \\x1b]0;x\\x07.txt: this terminal shows PNG images only\n",
+    )
+    terminal.setattr(printer, "is_terminal", lambda _: True)
+    Printer().out(f"{odd.name}\tok\nok")
+    assert capsys.readouterr().out == "\\x1b]0;x\\x07.txt\tok\nok\n"
+
+
+def test_no_text_of_the_service_operates_the_terminal(a2e: Invoke, sandbox: Sandbox) -> None:
+    sandbox.faults.fail("text_to_image", message="bad \x1b[2J \x9b31m \r")
+    result = a2e("run", *PICTURE, "--out", "out")
+    assert "bad \\x1b[2J \\x9b31m" in result.err
+    assert {*"\x1b\x9b\r"}.isdisjoint(result.err)
 
 
 @pytest.mark.parametrize(

@@ -114,6 +114,26 @@ def test_a_page_of_the_user_is_kept(a2e: Invoke, sandbox: Sandbox) -> None:
     assert sandbox.calls_total == 0
 
 
+def test_the_journal_is_not_overwritten(a2e: Invoke, sandbox: Sandbox) -> None:
+    write(Path("jobs.jsonl"), dub())
+    result = a2e("batch", "jobs.jsonl", "--out", "out", "--journal", str(PAGE), "--html")
+    assert result.code == exit_codes.USAGE
+    assert "--html would overwrite 'out/results.html'" in result.err
+    assert not PAGE.exists()
+    assert sandbox.calls_total == 0
+
+
+def test_a_page_that_appears_during_the_run_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    with open_results_page(tmp_path / "out") as page:
+        assert page is not None
+        (tmp_path / PAGE).write_text("<h1>mine</h1>")
+        with pytest.raises(FileExistsError):
+            page.write("x", [])
+    assert (tmp_path / PAGE).read_text() == "<h1>mine</h1>"
+    assert [*(tmp_path / "out").iterdir()] == [tmp_path / PAGE]
+
+
 def test_a_full_disk_costs_the_page_alone(a2e: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -93,6 +93,33 @@ async def test_each_user_gets_their_own_jobs(
             assert {one["id"] for one in await Reader(events).until_ready()} == {"no-caller"}
 
 
+async def test_files_are_those_of_the_caller_alone(
+    make_client: MakeClient, journal: Path, media: Path
+) -> None:
+    """As in the streams: whoever names no caller does not get the files of one who has a name."""
+    async with ProgressStream(make_client(journal=journal), download_to=media) as progress:
+        async with aclosing(progress.events({}, caller="ann")) as events:
+            await progress._a2e.dubbing.start(**DUB, key="ann:1")
+            await Reader(events).until_status("succeeded")
+        assert len(await progress.files("1", caller="ann")) == 1
+        for id, caller in (("ann:1", ""), ("ann:1", "ann"), ("1", ""), ("ann:1", "ben")):
+            assert await progress.files(id, caller=caller) == [], (id, caller)
+
+
+async def test_files_of_keys_in_another_form(
+    make_client: MakeClient, journal: Path, media: Path
+) -> None:
+    async with ProgressStream(
+        make_client(journal=journal), download_to=media, caller_of=lambda key: key.split("-")[1]
+    ) as progress:
+        async with aclosing(progress.events({}, caller="ann")) as events:
+            await progress._a2e.dubbing.start(**DUB, key="job-ann-1")
+            last = await Reader(events).until_status("succeeded")
+        assert len(await progress.files(last["id"], caller="ann")) == 1
+        assert await progress.files(last["id"], caller="ben") == []
+        assert await progress.files(last["id"]) == []
+
+
 async def test_a_failed_job_says_why(
     make_client: MakeClient, journal: Path, sandbox: Sandbox
 ) -> None:
@@ -131,6 +158,10 @@ async def test_a_reader_that_returns_gets_what_has_changed(
             while "3" not in {one["id"] for one in again.seen}:
                 await again.read()
             assert {one["id"] for one in again.seen} <= {"2", "3"}
+        run, _, _ = first.last_id.partition(".")
+        for wrong in (f"{run}.{10**17}", f"{run}.-1", f"{run}.", "0.1", "\u0663"):
+            async with aclosing(progress.events({"last-event-id": wrong}, caller="ann")) as events:
+                assert len(await Reader(events).until_ready()) == 4, wrong
         for unknown in ("0.1", f"{first.last_id}x", "." * 99, "é.½"):
             headers = {"Last-Event-ID": unknown}
             async with aclosing(progress.events(headers, caller="ann")) as events:
@@ -254,6 +285,8 @@ async def test_mistakes(make_client: MakeClient, a2e: A2E, journal: Path, media:
         ProgressStream(a2e, download_to=media, meta="name")
     with pytest.raises(InvalidInput, match="greater than 0"):
         ProgressStream(a2e, download_to=media, heartbeat=0)
+    with pytest.raises(InvalidInput, match="acknowledged and lost"):
+        ProgressStream(make_client(journal=journal))
     async with ProgressStream(make_client(journal=journal), download_to=media) as progress:
         with pytest.raises(InvalidInput, match="no colon"):
             await anext(progress.events({}, caller="ann:1"))

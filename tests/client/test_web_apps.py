@@ -1,8 +1,10 @@
 """Errors as HTTP responses, and the life of a client in an ASGI or aiohttp app."""
 
+import asyncio
 import io
+import signal
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,13 @@ from aiohttp import web
 from a2e_async import A2E, errors
 from a2e_async._core.base_errors import A2EError
 from a2e_async.contrib.aiohttp import CLIENT, PROGRESS, setup
-from a2e_async.contrib.asgi import ErrorMiddleware, LifespanMiddleware, error_response, lifespan
+from a2e_async.contrib.asgi import (
+    ErrorMiddleware,
+    LifespanMiddleware,
+    ProgressStream,
+    error_response,
+    lifespan,
+)
 from a2e_async.models import Failure, Record, Recovery, Status
 from a2e_async.sandbox import Sandbox
 
@@ -225,3 +233,24 @@ async def test_an_aiohttp_app(
             assert b"data" not in await answer.read()
     assert a2e.closed
     assert len(list((tmp_path / "out").iterdir())) == 1
+
+
+def test_a_stream_that_ended_does_not_keep_a_signal_from_the_server(tmp_path: Path) -> None:
+    """Of two apps in a process the first ends first, so the second restores a handler of it."""
+
+    async def run() -> None:
+        async with AsyncExitStack() as first, AsyncExitStack() as second:
+            for number, stack in enumerate((first, second)):
+                a2e = A2E("sk_not-used", journal=tmp_path / f"{number}.db")
+                await stack.enter_async_context(a2e)
+                await stack.enter_async_context(ProgressStream(a2e, download_to=tmp_path / "out"))
+            await first.aclose()
+
+    received = list[int]()
+    before = signal.signal(signal.SIGTERM, lambda number, _: received.append(number))
+    try:
+        asyncio.run(run())
+        signal.raise_signal(signal.SIGTERM)
+        assert received == [signal.SIGTERM]
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -222,7 +222,9 @@ async def _batch(
         others += [options.out / results_page.FILE_NAME] if options.html else []
         check_report(options.report, *others)
     if options.html and not dry_run:
-        results_page.check_results_page(options.out)
+        results_page.check_results_page(
+            options.out, *([options.journal] if options.journal else [])
+        )
     context.interruption_lines = lambda: ["Nothing was started."]
     with progress_line(context.printer, f"checking {file.label}", lines=True) as show:
         checked = await check_all(file, show)
@@ -358,7 +360,7 @@ async def _run(
     directory = options.out if options.html else None
     with (
         open_report(options.report, file.path, options.journal) as report,
-        results_page.open_results_page(directory) as page,
+        results_page.open_results_page(directory, options.journal) as page,
     ):
         recorder = OutcomeRecorder(context, options, file, progress, report, page, journal)
         try:

@@ -1,5 +1,6 @@
 """``results.html``: a page that shows the results of a batch in their directory."""
 
+import errno
 import mimetypes
 import os
 import shutil
@@ -111,6 +112,8 @@ class ResultsPage:
         if self.failed is not None:
             raise self.failed
         path = self.directory / FILE_NAME
+        if not _may_replace(path):  # the batch may have run for days
+            raise FileExistsError(errno.EEXIST, "another program has written a file of this name")
         part = self.directory / f".{FILE_NAME}.{os.getpid()}.part"
         try:
             with part.open("w", encoding="utf-8", errors="replace", newline="\n") as page:
@@ -127,32 +130,39 @@ class ResultsPage:
 
 
 @contextmanager
-def open_results_page(directory: Path | None) -> Generator[ResultsPage | None]:
+def open_results_page(directory: Path | None, *others: Path) -> Generator[ResultsPage | None]:
     """Yield the page of a directory; None without one. Raises like `check_results_page`."""
     if directory is None:
         yield None
         return
-    check_results_page(directory)
+    check_results_page(directory, *others)
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace", newline="\n") as cards:
         yield ResultsPage(directory.absolute(), cards)
 
 
-def check_results_page(directory: Path) -> None:
-    """Raise `InvalidInput` if the directory has a file of that name that is no results page."""
+def check_results_page(directory: Path, *others: Path) -> None:
+    """Raise `InvalidInput` if the page would overwrite another file.
+
+    ``others`` are files that the batch itself writes, which may not exist yet.
+    """
     path = directory / FILE_NAME
-    try:
-        with path.open("rb") as file:
-            ours = _MARK.encode() in file.read(_MARK_WITHIN)
-    except FileNotFoundError:
-        return
-    except OSError:
-        ours = False
-    if not ours:
+    if path.resolve() in {other.resolve() for other in others} or not _may_replace(path):
         raise InvalidInput(
             f"--html would overwrite {str(path)!r:.200}, which is not a page of a batch; give "
             "another directory with --out. Nothing was started.",
             field="html",
         )
+
+
+def _may_replace(path: Path) -> bool:
+    """Return whether there is nothing at this path, or a page of an earlier run."""
+    try:
+        with path.open("rb") as file:
+            return _MARK.encode() in file.read(_MARK_WITHIN)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
 
 
 def _head(title: str, summary: Sequence[str]) -> str:

@@ -129,6 +129,11 @@ class BaseProgressStream:
             raise InvalidInput("meta takes a list of names, such as ['name'].", field="meta")
         if not heartbeat > 0 or max_jobs < 1:
             raise InvalidInput("heartbeat and max_jobs must be greater than 0.")
+        if download_to is None and on_end is None:
+            raise InvalidInput(
+                f"{type(self).__name__} needs download_to, on_end, or both: without them the "
+                "results would be acknowledged and lost."
+            )
         self._a2e = a2e
         self._download_to = download_to
         self._on_end = on_end
@@ -245,10 +250,14 @@ class BaseProgressStream:
     async def files(self, id: str, *, caller: str = "") -> list[Path]:
         """Return the paths of a job's saved files, in order; none before it is finished.
 
-        ``id`` is that of the stream's messages. Raises `JournalError`.
+        ``id`` is that of the stream's messages; none are returned for the id of another caller's
+        job. Raises `JournalError`.
         """
-        entry = await self._journal().get(f"{caller}:{id}" if caller else id)
-        return [] if entry is None else [Path(path) for path in entry.paths.values()]
+        for key in [f"{caller}:{id}", id] if caller else [id]:  # `caller_of` may find it elsewhere
+            entry = await self._journal().get(key)
+            if entry is not None and self._caller_of(key) == caller and self._id(key) == id:
+                return [Path(path) for path in entry.paths.values()]
+        return []
 
     # -- where states come from -------------------------------------------------------------
 
@@ -277,7 +286,8 @@ class BaseProgressStream:
                 entry = await journal.get(job.key)
                 if entry is not None:
                     self._entry_changed(entry)
-        self._wait_for_others(caller)
+        for job in list(caller.jobs.values()):
+            self._wait_if_elsewhere(caller, job)
 
     def _entry_changed(self, entry: Entry) -> None:
         if entry.own_key or is_call_key(entry.key):
@@ -296,7 +306,7 @@ class BaseProgressStream:
         job.ref = entry.ref
         caller = self._callers[job.caller]
         if caller.readers:
-            self._wait_for_others(caller)
+            self._wait_if_elsewhere(caller, job)
 
     async def _task_changed(self, task: "Task[Any]") -> None:
         if task.key is not None and task.record is not None:
@@ -311,12 +321,11 @@ class BaseProgressStream:
         if task.key is not None and task.record is not None:
             self._set(task.key, self._task_state(task, task.record))
 
-    def _wait_for_others(self, caller: _Caller) -> None:
-        """Wait for the tasks that another process follows, while a page shows them."""
-        for job in list(caller.jobs.values()):
-            if job.ref and not job.final and not job.is_local and job.key not in caller.waits:
-                caller.waits[job.key] = wait = _spawn(self._wait_for(job.key, job.ref))
-                wait.add_done_callback(partial(_forget_wait, caller, job.key))
+    def _wait_if_elsewhere(self, caller: _Caller, job: _Job) -> None:
+        """Wait for a task that another process follows, while a page shows it."""
+        if job.ref and not job.final and not job.is_local and job.key not in caller.waits:
+            caller.waits[job.key] = wait = _spawn(self._wait_for(job.key, job.ref))
+            wait.add_done_callback(partial(_forget_wait, caller, job.key))
 
     async def _wait_for(self, key: str, ref: str) -> None:
         try:
@@ -401,7 +410,7 @@ class BaseProgressStream:
         run, _, number = (last_event_id or "").partition(".")
         if run != self._run_id or not number.isdecimal() or len(number) > 18:
             return 0
-        return int(number)
+        return int(number) if int(number) <= self._number else 0
 
     def _journal(self) -> Journal:
         if self._a2e.journal is None:
