@@ -299,7 +299,6 @@ class _Instrumentation:
         request: Any = context.get_value(_REQUEST_KEY)
         if not isinstance(request, _Request):
             return
-        context.detach(request.token)
         elapsed = time.perf_counter_ns() - request.began
         error = event.error
         if error is None and event.status is not None and event.status >= 400:
@@ -319,6 +318,7 @@ class _Instrumentation:
                     "a2e.trace_id": event.trace_id,
                 }
             )
+        context.detach(request.token)  # not before: metrics take their example from its span
         span.set_attributes(ended)
         if error is not None:
             span.set_status(StatusCode.ERROR)
@@ -418,9 +418,10 @@ class _Instrumentation:
         task = self._get_or_reopen(event.ref, event.kind)
         if task is None:
             return  # its end was recorded before
-        self._duration_histogram.record(event.elapsed, attributes)
+        inside = trace.set_span_in_context(task.span)  # the example of the metrics
+        self._duration_histogram.record(event.elapsed, attributes, inside)
         if event.delay is not None:
-            self._delay_histogram.record(event.delay, attributes)
+            self._delay_histogram.record(event.delay, attributes, inside)
         self._record_price(task, event.coins)
         error = {Status.FAILED: "TaskFailed", None: "TaskGone"}.get(event.status)
         self._end_task_span(event.ref, status, error)
@@ -499,11 +500,15 @@ class _Instrumentation:
 
 def _request_attributes(event: RequestStarted) -> dict[str, str | int | float]:
     """Return the attributes that the span and the metrics of a request have in common."""
-    url = urlsplit(event.url)
+    try:
+        url = urlsplit(event.url)
+        host, port = url.hostname, url.port or (443 if url.scheme == "https" else 80)
+    except ValueError:  # a malformed URL of a result: the request will fail
+        host, port = None, 0
     found: dict[str, str | int | float] = {
         "http.request.method": event.method if event.method in KNOWN_METHODS else "_OTHER",
-        "server.address": url.hostname or "",
-        "server.port": url.port or (443 if url.scheme == "https" else 80),
+        "server.address": host or "",
+        "server.port": port,
     }
     # Only the API's paths have few forms: those of the storage name files.
     template = "" if event.path is None else _ID.sub("{id}", event.path)

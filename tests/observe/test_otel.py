@@ -25,8 +25,10 @@ from a2e_async.errors import (
     StartOutcomeUnknown,
     TaskFailed,
     TaskTimeout,
+    TransferError,
 )
 from a2e_async.events import Event, RequestStarted
+from a2e_async.models import Output
 from a2e_async.sandbox import Sandbox
 from a2e_async.sandbox import media as samples
 from tests.client.conftest import BLIND, DUB, LONG, MOVE, TALK, MakeClient
@@ -117,6 +119,8 @@ async def test_a_task_is_a_child_of_its_caller(
     names = [event.name for event in span.events]
     assert (names[0], names[-1]) == ("accepted", "update")
     assert {parent_id(request) for request in telemetry.requests} == {span_id(span)}
+    (ended,) = telemetry.points("a2e.task.duration")  # the SDK gives out each example once
+    assert [example.span_id for example in ended.exemplars] == [span_id(span)]
     assert telemetry.total("a2e.coins") == task.coins
     assert telemetry.total("a2e.active_tasks") == 0
     assert telemetry.total("a2e.task.duration") == telemetry.total("a2e.task.delay") == 1
@@ -153,6 +157,7 @@ async def test_a_request_by_the_conventions(
     assert start.end_time is not None
     assert start.start_time is not None
     assert point.sum == pytest.approx((start.end_time - start.start_time) / 1e9)
+    assert [example.span_id for example in point.exemplars] == [span_id(start)]
 
 
 async def test_a_request_that_is_repeated(
@@ -187,6 +192,19 @@ async def test_a_request_that_nobody_answers(make_client: MakeClient, telemetry:
     assert "http.response.status_code" not in about(span)
     assert (span.parent, about(span)["server.port"]) == (None, 1)
     assert trace.get_current_span() is trace.INVALID_SPAN
+
+
+async def test_a_file_that_cannot_be_requested(
+    make_client: MakeClient, telemetry: Telemetry, caplog: pytest.LogCaptureFixture, media: Path
+) -> None:
+    """A malformed URL of a result is an error of its request, not of the listener."""
+    client = make_client(on_event=telemetry.listener())
+    output = Output(url="https://media.example:99999/a.mp4", media="video")
+    with pytest.raises(TransferError):
+        await client.files.download(output, media)
+    (span,) = telemetry.requests
+    assert about(span)["error.type"] == "InvalidUrl"
+    assert "on_event" not in caplog.text
 
 
 async def test_a_poll_of_several_tasks(make_client: MakeClient, telemetry: Telemetry) -> None:
