@@ -8,7 +8,7 @@ The journal (`jobs.db`) is its only database. A random cookie stands for the log
 
 import os
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,7 +26,7 @@ User = Annotated[str, Cookie(), Hex]
 
 
 @asynccontextmanager
-async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
+async def lifespan(app: FastAPI) -> AsyncGenerator[dict[str, Any]]:
     webhook_url = os.environ.get("A2E_WEBHOOK_URL")  # such as https://example.com/a2e/
     async with (
         A2E(journal="jobs.db", webhook_url=webhook_url) as a2e,

@@ -290,3 +290,27 @@ async def test_mistakes(make_client: MakeClient, a2e: A2E, journal: Path, media:
     async with ProgressStream(make_client(journal=journal), download_to=media) as progress:
         with pytest.raises(InvalidInput, match="no colon"):
             await anext(progress.events({}, caller="ann:1"))
+
+
+async def test_a_journal_that_cannot_be_read_at_first(
+    make_client: MakeClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Streams wait for it: the list is not ready before it is complete."""
+    monkeypatch.setattr("a2e_async.contrib._web.progress.LOAD_RETRY_DELAY", 0.01)
+    first = make_client(journal=tmp_path / "jobs.db")
+    await first.dubbing.start(**DUB, key="1")
+    await first.aclose()
+    folder = tmp_path / "mounted-later"
+    folder.mkdir()
+    (folder / "jobs.db").write_text("This is no database. " * 99)
+    a2e = make_client(journal=folder / "jobs.db")
+    async with (
+        ProgressStream(a2e, download_to=tmp_path / "out", heartbeat=0.02) as progress,
+        aclosing(progress.events({})) as events,
+    ):
+        reader = Reader(events)
+        while not reader.heartbeats:
+            await reader.read()
+        assert not reader.ready
+        (tmp_path / "jobs.db").replace(folder / "jobs.db")
+        assert [one["id"] for one in await reader.until_ready()][-1:] == ["1"]
