@@ -343,6 +343,24 @@ async def test_two_servers_that_start_at_once_keep_one_budget(
     assert left == [price - 1, price - 1]
 
 
+async def test_starts_at_once_in_one_server(serve: Serve, sandbox: Sandbox) -> None:
+    """An agent may call a tool several times in one turn: what fits into the budget is started."""
+    talks = [{**DUB, "source_url": f"https://media.example/{n}.wav"} for n in range(8)]
+    async with serve() as client:
+        price = (await call(client, "quote", kind="dubbing", inputs=DUB))["coins"]
+    async with serve(6 * price) as client:
+        await call(client, "start", kind="dubbing", inputs=talks[0])
+        results = await asyncio.gather(
+            *(client.call_tool("start", {"kind": "dubbing", "inputs": talk}) for talk in talks)
+        )
+        texts = ["".join(getattr(part, "text", "") for part in one.content) for one in results]
+        refused_texts = [text for text, one in zip(texts, results, strict=True) if one.is_error]
+        assert len(refused_texts) == 2, texts
+        assert all("Tell your user" in text for text in refused_texts), texts
+        assert (await call(client, "unfinished"))["budget"]["left"] == 0
+    assert len(sandbox.ledger.starts()) == 6
+
+
 def reported(values: list[tuple[float, float | None, str | None]]) -> Any:
     """Return a callback for progress that notes its values."""
 

@@ -238,9 +238,11 @@ class Tools:
     async def _update_budget(self, budget: Budget) -> None:
         """Add to the budget what other runs that share the journal have spent by now."""
         async with self._budget_lock:
-            entries = [await self._journal.get(key) for key in self._started_keys]
-            mine = [entry for entry in entries if entry]
+            # First the sum, then its own parts, to which other calls may add: none of them is taken
+            # for another run's. What that leaves out the journal counts when the start is sent.
             days = await self._journal.spent()
+            entries = [await self._journal.get(key) for key in list(self._started_keys)]
+            mine = [entry for entry in entries if entry]
             own = sum(entry.cost for entry in mine)
             # The journal lists the reservation of a task with unknown price separately from known
             # prices; so does the budget.
