@@ -22,7 +22,8 @@ HOPELESS = (errors.InvalidInput, errors.InvalidRequest, errors.KeyConflict, erro
 
 def end(path: Path, folder: str, why: object = "") -> None:
     (path.parent / folder).mkdir(exist_ok=True)
-    path.rename(path.parent / folder / path.name)
+    with suppress(FileNotFoundError):  # somebody has removed it
+        path.rename(path.parent / folder / path.name)
     print(f"{path.name}: {folder}: {why}", flush=True)
 
 
@@ -32,7 +33,7 @@ async def jobs(a2e: A2E, inbox: Path, busy: set[Path]) -> AsyncIterator[Job[Any]
             try:
                 fields = json.loads(path.read_text())
                 job = a2e.kind(fields.pop("kind")).job(**fields, key=path.name)
-            except (errors.A2EError, ValueError, TypeError, KeyError, AttributeError) as error:
+            except Exception as error:  # whatever the file is, the worker goes on
                 end(path, "failed", error)
             else:
                 busy.add(path)

@@ -30,9 +30,12 @@ def test_killed_and_stopped(
         "nowhere.json": json.dumps({**DUB, "source_url": "nowhere.wav"}),
     }.items():
         (inbox / name).write_text(text)
+    (inbox / "folder.json").mkdir()
+    (inbox / "gone.json").symlink_to("nowhere")
+    (inbox / "deep.json").write_text("[" * 100_000)
     worker = program(EXAMPLES / "worker.py", "jobs").start()
     wait_for(lambda: len(sandbox.ledger.starts()) == 2)
-    wait_for(lambda: len(list((inbox / "failed").iterdir())) == 5)
+    wait_for(lambda: len(list((inbox / "failed").iterdir())) == 8)
     worker.kill()
     worker.start()
     (inbox / "c.json").write_text(json.dumps(DUB))  # comes while others run
@@ -58,6 +61,13 @@ def test_trouble_is_not_failure(
     sandbox.advance(600)
     wait_for(lambda: (tmp_path / "failed" / "fails.json").exists())
     assert "fails.json: failed: " in worker.log.read_text()
+    removed = tmp_path / "removed.json"
+    removed.write_text(json.dumps(DUB))
+    wait_for(lambda: len(sandbox.ledger.starts()) == 2)
+    removed.unlink()
+    sandbox.advance(600)
+    wait_for(lambda: "removed.json: done: " in worker.log.read_text())
+    assert len(list((tmp_path / "results").iterdir())) == 1  # it is paid
     worker.stop()
 
 
