@@ -157,6 +157,25 @@ async def test_retry_failed_starts_failed_tasks_again(
     assert len(sandbox.ledger.starts()) == 3
 
 
+async def test_a_successful_retry_counts_in_runs_without_retries(
+    make_client: MakeClient, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """What an earlier run has started again and saved is that job's result, whoever asks."""
+    sandbox.faults.fail("dubbing")
+    client = make_client(journal=tmp_path / "jobs.db")
+    (first,) = await run(client, jobs(client, 1), download_to=tmp_path, retry_failed=1)
+    assert first.ok
+    again = make_client(journal=tmp_path / "jobs.db")
+    (planned,) = await run(again, jobs(again, 1), download_to=tmp_path, dry_run=True)
+    assert planned.plan is not None
+    assert planned.plan.step == "done"
+    (outcome,) = await run(again, jobs(again, 1), download_to=tmp_path)
+    assert outcome.ok
+    assert outcome.earlier
+    assert outcome.paths == first.paths
+    assert len(sandbox.ledger.starts()) == 2
+
+
 async def test_no_coins_ends_the_batch(
     make_client: MakeClient, sandbox: Sandbox, tmp_path: Path
 ) -> None:

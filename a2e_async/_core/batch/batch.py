@@ -407,15 +407,28 @@ class JobRunner:
     async def process(self, job: PreparedJob[R]) -> Outcome[R]:
         """Run a job and return its outcome; start failed tasks again up to ``retry_failed`` times.
 
-        Each of these starts is charged again.
+        Each of these starts is charged again. Those of earlier runs are followed however often
+        this run may start it.
         """
         failures = 0
         with held_files(job.input.open_files()):  # for all of its starts
             while True:
                 outcome = await _run_job(self, job, job_for_try(job, failures))
-                if not isinstance(outcome.error, TaskFailed) or failures >= self.retry_failed:
+                if not isinstance(outcome.error, TaskFailed):
                     return outcome
                 failures += 1
+                if failures > self.retry_failed and not await self._is_paid(job, failures):
+                    return outcome
+
+    async def _is_paid(self, job: PreparedJob[R], failures: int) -> bool:
+        """Return whether an earlier run has started the job again after so many failures."""
+        recorder, key = self.services.recorder, job_for_try(job, failures).key
+        if recorder is None or key is None:
+            return False
+        with suppress(JournalError):  # the failure of the job is known, and says more
+            entry = await recorder.journal.get(key)
+            return entry is not None and entry.state is not State.RESERVED
+        return False
 
     def close(self) -> None:
         """Do nothing: there is nothing to release."""

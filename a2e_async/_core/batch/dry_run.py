@@ -92,7 +92,7 @@ class DryRunPlanner:
         """Return the outcome of a job whose key is in use already, None for a new job."""
         if job.key is None:
             return None
-        paid, failures = 0, 0
+        paid, failures, failed = 0, 0, None
         while self.services.recorder is not None:
             keyed_job = job_for_try(job, failures)
             entry = await self.services.recorder.journal.get(keyed_job.key or "")
@@ -106,9 +106,12 @@ class DryRunPlanner:
                     paths=entry.paths.values(),
                 )
             paid += self._count_entry(entry)
-            if not entry.failed or failures >= self.retry_failed:
-                return self._outcome_of_entry(job, keyed_job, entry, paid)
-            failures += 1
+            outcome = self._outcome_of_entry(job, keyed_job, entry, paid)
+            if not entry.failed:
+                return outcome
+            failures, failed = failures + 1, outcome
+        if failed is not None and failures > self.retry_failed:
+            return failed
         first_digest = self._duplicates.first_value(digest, "key", job.key)
         if first_digest != digest:
             raise key_conflict(job.key or "", None)
