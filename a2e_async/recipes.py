@@ -127,6 +127,8 @@ class Recipes(NotCopyable):
         """
         video = check_media("video_url", video_url)
         with held_files((video,)):  # a stream can be read once, and both steps need it
+            # Dubbing takes sound, too: only the second step would refuse it.
+            await self._context.files.resolve(video, ("video",), "video_url")
             lip_sync = {
                 "video_url": video,
                 "prompt": prompt,

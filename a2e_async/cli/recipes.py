@@ -1,9 +1,11 @@
 """``dub-video`` and ``speak-video``: results that take two paid steps."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import re
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Protocol
+from typing import TYPE_CHECKING, Annotated, Final, Protocol
 
 from cyclopts import Parameter
 
@@ -32,6 +34,7 @@ from a2e_async.cli.start_commands import (
     journaled,
     saved_paths,
 )
+from a2e_async.errors import InvalidInput, KeyConflict
 from a2e_async.events import Accepted, Event, Resumed, Update
 from a2e_async.kinds.dubbing import DUBBING
 from a2e_async.kinds.talking_video import TALKING_VIDEO
@@ -54,6 +57,10 @@ Coins = Annotated[
         "started.",
     ),
 ]
+
+
+_VIDEO_FLAG: Final = re.compile(r"--(?:video|source)-url\b")
+"""The input of both steps that dub-video takes as its argument."""
 
 
 class _Made(Protocol):
@@ -95,7 +102,7 @@ def dub_video(
     """Dub a video into another language, lips included, and save it. Costs coins."""
 
     async def make(a2e: "A2E") -> _Made:
-        with errors_as_flags(TALKING_VIDEO), errors_as_flags(DUBBING):
+        with _video_as_argument(), errors_as_flags(TALKING_VIDEO), errors_as_flags(DUBBING):
             return await a2e.recipes.dub_video(
                 video_url=as_typed(video),
                 target_lang=target_lang,
@@ -177,6 +184,18 @@ def speak_video(
             as_typed(key),
         ),
     )
+
+
+@contextmanager
+def _video_as_argument() -> Generator[None]:
+    """Raise `InvalidInput` and `KeyConflict` with VIDEO, which has no flag, in their texts."""
+    try:
+        yield
+    except InvalidInput as error:
+        raise InvalidInput(_VIDEO_FLAG.sub("VIDEO", str(error)), field=error.field) from error
+    except KeyConflict as error:
+        message = _VIDEO_FLAG.sub("VIDEO", str(error))
+        raise KeyConflict(message, key=error.key, ref=error.ref) from error
 
 
 def _budget(coins: int | None, unknown_cost: int | None = None) -> "Budget | None":

@@ -70,6 +70,19 @@ def test_nothing_is_started_for_a_wrong_flag(
     assert sandbox.ledger.charges == ()
 
 
+@pytest.mark.parametrize(("name", "reason"), [("none.mp4", "No such file"), ("a.wav", "is audio")])
+def test_the_video_is_named_as_the_argument_that_it_is(
+    a2e: Invoke, sandbox: Sandbox, name: str, reason: str
+) -> None:
+    """Sound would do for the first step, which must not be paid for it."""
+    shutil.copy(media.speech(), "a.wav")
+    result = a2e("dub-video", name, "--target-lang", "es")
+    assert result.code == exit_codes.USAGE
+    assert result.err.startswith(f"error: VIDEO: {name} ")
+    assert reason in result.err
+    assert sandbox.ledger.charges == ()
+
+
 def test_a_budget_covers_both_steps(a2e: Invoke, sandbox: Sandbox) -> None:
     assert a2e(*DUB, "--budget", "5").code == exit_codes.COINS
     assert sandbox.ledger.charges == ()

@@ -138,7 +138,8 @@ async def test_a_failed_second_step_tells_where_the_sound_is(
         ({"target_lang": 3}, "target_lang"),
         ({"key": " "}, "key"),
         ({"key": "k" * 199}, "key"),
-        ({"video_url": "no-such-file.mp4"}, "no-such-file.mp4"),
+        ({"video_url": "no-such-file.mp4"}, "video_url: no-such-file.mp4"),
+        ({"video_url": media.speech()}, "video is required here"),
     ],
 )
 async def test_wrong_inputs_of_either_step_cost_nothing(
