@@ -99,7 +99,7 @@ def test_a_file_of_another_encoding_is_one_error(a2e: Invoke, sandbox: Sandbox) 
     first, other, further, total = result.err.splitlines()
     assert first.startswith("jobs.csv:2: the line is not UTF-8 text, found the byte 0xE9 after ")
     assert "'text_to_image un caf'" in first
-    assert "iconv -f WINDOWS-1252 -t UTF-8" in first
+    assert "--encoding cp1252" in first
     assert other.startswith("jobs.csv:62: kind: There is no kind")
     assert further == "jobs.csv: 59 further lines are not UTF-8 text"
     assert total == "error: jobs.csv has 2 errors. Nothing was started."
@@ -114,6 +114,7 @@ def test_a_file_of_another_encoding_is_one_error(a2e: Invoke, sandbox: Sandbox) 
         ("jobs.jsonl", ["--limit", "0"], "limit must be"),
         ("jobs.jsonl", ["--retry-failed", "-1"], "--retry-failed must be"),
         ("jobs.txt", ["--sep", "ab"], "--sep must be one character"),
+        ("jobs.txt", ["--encoding", "hex"], "--encoding 'hex' is not an encoding of text"),
         ("gone.jsonl", [], "does not exist"),
         ("jobs.jsonl", ["--report", "jobs.jsonl"], "--report would overwrite 'jobs.jsonl'"),
         ("jobs.jsonl", ["--report", "jobs.db"], "--report would overwrite 'jobs.db'"),
@@ -165,8 +166,8 @@ async def test_a_long_file_is_checked_in_flat_memory(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("key,prompt\na,b\n", ":1: the first line must name the columns"),
-        ("type;prompt\na;b\n", ":1: the first line must name the columns: kind, key and inputs"),
+        ("a,b\nc,d\n", ":1: the first line must name the columns: kind, key and inputs; found 'a'"),
+        ("key;prompt\na;b\n", ":1: there is no column kind, which says what each row makes"),
         ("kind\0,prompt\n", ":1: the file is no text"),
         ("", ":1: the file has no jobs"),
         ("kind,prompt\n# none yet\n", ":1: the file has no jobs"),
@@ -225,6 +226,28 @@ def test_files_as_people_have_them(
     begun = [number for number, line in enumerate(lines, 1) if '"b"' in line or "age,b" in line]
     assert not begun or 0 <= begun[0] - error["line"] <= 5  # an object's line is its first
     assert sandbox.calls_total == 0
+
+
+EUROPEAN = (
+    "Kind;Key;Anchor ID;Anchor Type;Audio Src;Erode Factor\r\n"
+    "avatar_video;Müller;68aadac3bd5e3afb95d58ea0;1;https://media.example/a.wav;{}\r\n;;;;;\r\n"
+)
+
+
+def test_a_file_as_excel_in_europe_saves_it(a2e: Invoke, sandbox: Sandbox) -> None:
+    Path("jobs.csv").write_bytes(EUROPEAN.format("0,125").encode("cp1252"))
+    result = a2e("batch", "jobs.csv", *RUN, "--encoding", "cp1252")
+    assert result.code == exit_codes.OK, result.err
+    (start,) = sandbox.ledger.starts()
+    assert start.body["erode_factor"] == 0.125
+    assert "Müller" in a2e("journal", "list", "jobs.db", "--all").out
+    # 1,500 is one and a half there, and fifteen hundred elsewhere.
+    Path("jobs.csv").write_bytes(EUROPEAN.format("1,500").encode("cp1252"))
+    refused = a2e("batch", "jobs.csv", *RUN, "--encoding", "cp1252")
+    assert "jobs.csv:2: erode_factor: must be a number, got '1,500'" in refused.err
+    # 0x81 is no character of that encoding.
+    Path("jobs.csv").write_bytes(EUROPEAN.encode("cp1252") + b"\x81")
+    assert "not cp1252 text" in a2e("batch", "jobs.csv", *RUN, "--encoding", "cp1252").err
 
 
 def test_a_quoted_number_sign_is_no_comment(a2e: Invoke) -> None:

@@ -82,6 +82,7 @@ class BatchOptions:
     unknown_cost: int | None = None
     on_unknown: OnUnknown = "raise"
     sep: str | None = None
+    encoding: str | None = None
 
     def command_line(self) -> str:
         """Return the command that continues this batch."""
@@ -96,6 +97,7 @@ class BatchOptions:
             ("--unknown-cost", self.unknown_cost, None),
             ("--on-unknown", self.on_unknown, "raise"),
             ("--sep", self.sep, None),
+            ("--encoding", self.encoding, None),
         ):
             words += [] if value == default else [flag, str(value)]
         words += ["--manifest"] if self.manifest else []
@@ -172,6 +174,13 @@ def batch(
         str | None,
         Parameter(help="Separator of the columns of a CSV file, such as ; or tab; detected."),
     ] = None,
+    encoding: Annotated[
+        str | None,
+        Parameter(
+            help="Encoding of a text file that is not UTF-8, such as cp1252: CSV by Excel in "
+            "Western Europe."
+        ),
+    ] = None,
     dry_run: Annotated[
         bool,
         switch("Check the file and print the price; spend nothing."),
@@ -195,10 +204,11 @@ def batch(
         unknown_cost=unknown_cost,
         on_unknown=on_unknown,
         sep=sep,
+        encoding=encoding,
     )
     validate_batch_options(limit, retry_failed)
     # Before the event loop runs: reading a pipe may take long, and Ctrl-C ends it.
-    with open_job_file(str(file), sep) as jobs:
+    with open_job_file(str(file), sep, encoding) as jobs:
         return run_command(flags, lambda context: _batch(context, options, jobs, dry_run=dry_run))
 
 

@@ -1,5 +1,6 @@
 """Converts the cells of a CSV file to input values (pure)."""
 
+import re
 import unicodedata
 from typing import Any, Final
 
@@ -28,13 +29,18 @@ def value_of(flag: InputFlag, cell: str) -> Any:
         return _boolean(flag, text)
     if flag.type in (int, float):
         try:
-            return whole_number(text) if flag.type is int else number(text)
+            if flag.type is int:
+                return whole_number(text)
+            return number(text.replace(",", ".") if _DECIMAL_COMMA.fullmatch(text) else text)
         except ValueError:
             raise InvalidInput(
                 f"must be a {flag.value}, got {cell!r:.40}.", field=flag.name
             ) from None
     return cell
 
+
+_DECIMAL_COMMA: Final = re.compile(r"[+-]?(?:0|\d{4,}|\d+(?!,\d{3}$)),\d+")
+"""A number as Excel in Europe writes it. 1,500 is none: it may be thousands."""
 
 _INVISIBLE: Final = frozenset({"Cc", "Cf", "Zl", "Zp", "Zs"})
 """Categories of invisible characters: control and format characters, and white space."""

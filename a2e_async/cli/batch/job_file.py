@@ -53,13 +53,15 @@ _SEPARATOR_LINE: Final = re.compile(r"\"?sep=(.)\"?\s*", re.IGNORECASE)
 class JobFile:
     """A batch file; ``label`` names it in messages, and its local paths are relative to ``base``.
 
-    ``separator`` is that of its columns; None: it is detected.
+    ``separator`` is that of its columns; None: it is detected. ``encoding`` is that of its text
+    if it has no byte order mark; None: UTF-8.
     """
 
     path: Path
     label: str
     base: Path
     separator: str | None = None
+    encoding: str | None = None
 
 
 STDIN: Final = "/dev/stdin"
@@ -67,18 +69,30 @@ STDIN: Final = "/dev/stdin"
 
 
 @contextmanager
-def open_job_file(given: str, separator: str | None) -> Generator[JobFile]:
+def open_job_file(
+    given: str, separator: str | None, encoding: str | None = None
+) -> Generator[JobFile]:
     """Yield the batch file at a path; ``-`` and other pipes are copied, to be read twice.
 
-    Raises `InvalidInput` if there is none, or for a separator that is not one character.
+    Raises `InvalidInput` if there is none, for a separator that is not one character, and for an
+    unknown encoding.
     """
     path, separator = Path(given), _SEPARATOR_NAMES.get((separator or "").lower(), separator)
     if separator is not None and len(separator) != 1:
         raise InvalidInput(
             f"--sep must be one character, or tab, not {separator!r:.40}.", field="sep"
         )
+    if encoding is not None:
+        try:
+            b"a".decode(encoding, "ignore")
+            encoding = None if codecs.lookup(encoding).name == "utf-8" else encoding
+        except (LookupError, ValueError):
+            raise InvalidInput(
+                f"--encoding {encoding!r:.40} is not an encoding of text, such as cp1252.",
+                field="encoding",
+            ) from None
     if given != STDIN and path.is_file():
-        yield JobFile(path, str(path), path.parent.absolute(), separator)
+        yield JobFile(path, str(path), path.parent.absolute(), separator, encoding)
         return
     if given != STDIN and (path.is_dir() or not path.exists()):
         reason = "is a directory" if path.is_dir() else "does not exist"
@@ -90,7 +104,7 @@ def open_job_file(given: str, separator: str | None) -> Generator[JobFile]:
         shutil.copyfileobj(pipe, copy)
         copy.flush()
         label = "stdin" if given == STDIN else str(path)
-        yield JobFile(Path(copy.name), label, Path.cwd(), separator)
+        yield JobFile(Path(copy.name), label, Path.cwd(), separator, encoding)
 
 
 @frozen
@@ -150,12 +164,15 @@ def read_rows(file: JobFile) -> Generator[Row]:
     if start.startswith(_ZIP):
         yield from _table_rows(_workbook_records(file.path))
         return
-    encoding = next((name for bom, name in _BOMS if start.startswith(bom)), "utf-8")
-    if start.startswith(_OLD_EXCEL) or (b"\0" in start and encoding != "utf-16"):
+    encoding = next((name for bom, name in _BOMS if start.startswith(bom)), file.encoding)
+    if start.startswith(_OLD_EXCEL) or (b"\0" in start and encoding in (None, "utf-8-sig")):
         yield LineError(1, "the file is no text: give JSONL, CSV in UTF-8 or UTF-16, or .xlsx.")
         return
-    # Bytes that are not UTF-8 become lone surrogates, so that only their line is rejected.
-    errors = "surrogatepass" if encoding == "utf-16" else "surrogateescape"
+    if encoding is None or encoding == "utf-8-sig":
+        # Bytes that are not UTF-8 become lone surrogates, so that only their line is rejected.
+        encoding, errors = encoding or "utf-8", "surrogateescape"
+    else:
+        errors = "surrogatepass" if encoding == "utf-16" else "strict"
     number = 0
     try:
         with file.path.open(encoding=encoding, errors=errors, newline="") as lines:
@@ -163,7 +180,8 @@ def read_rows(file: JobFile) -> Generator[Row]:
                 number = row.number
                 yield row
     except UnicodeError:
-        yield LineError(number + 1, "not UTF-16 text from here on; the rest was not read.")
+        name = encoding.upper() if encoding == "utf-16" else encoding
+        yield LineError(number + 1, f"not {name} text from here on; the rest was not read.")
 
 
 def _text_rows(lines: Iterator[str], file: JobFile) -> Generator[Row]:
@@ -300,11 +318,18 @@ Record = tuple[int, list[str]]
 
 
 def _detect_separator(first: str) -> str:
-    for separator in SEPARATORS:
-        for cells in csv.reader([first], delimiter=separator):
-            if "kind" in _column_names(cells):
-                return separator
-    return ","
+    """Return the separator that gives the column kind, or else the most columns that are known."""
+    known, _ = _inputs_of(known_kinds())
+
+    def columns(separator: str) -> tuple[bool, int]:
+        names = [
+            name
+            for cells in csv.reader([first], delimiter=separator)
+            for name in _column_names(cells)
+        ]
+        return "kind" in names, sum(name in known for name in names)
+
+    return max(SEPARATORS, key=columns)
 
 
 def _csv_records(lines: Iterator[str], separator: str) -> Generator[Record | LineError | Comment]:
@@ -387,20 +412,29 @@ def _column_names(cells: Sequence[str]) -> list[str]:
 
 
 def _header_errors(number: int, names: Sequence[str], cells: Sequence[str]) -> Generator[LineError]:
+    known, takes_any = _inputs_of(known_kinds())
     if "kind" not in names:
         found = ", ".join(repr(trimmed(cell)[:40]) for cell in cells[:6])
-        yield LineError(
-            number,
-            f"the first line must name the columns: kind, key and inputs; found {found}. --sep "
-            "gives a separator that is not detected.",
+        missing = (
+            f"there is no column kind, which says what each row makes, such as dubbing; found "
+            f"{found}. The command `a2e kinds` lists the kinds."
         )
+        unnamed = (
+            f"the first line must name the columns: kind, key and inputs; found {found}. --sep "
+            "gives a separator that is not detected."
+        )
+        yield LineError(number, missing if known.intersection(names) else unnamed)
         return
-    known, takes_any = _inputs_of(known_kinds())
     for name in dict.fromkeys(filter(None, names)):
         if names.count(name) > 1:
             yield LineError(number, "names two columns.", name)
         elif not takes_any and name not in known:
-            yield LineError(number, "is not an input of any kind; a2e kinds KIND lists them.", name)
+            yield LineError(
+                number,
+                "is not an input of any kind; a2e kinds KIND lists them. Notes of your own belong "
+                'in the column meta, as JSON such as {"note": "..."}.',
+                name,
+            )
 
 
 def _table_row(number: int, header: Sequence[str], cells: Sequence[str]) -> Generator[Row]:
@@ -503,8 +537,8 @@ def _check_text(text: str) -> None:
         if "\udc80" <= bad <= "\udcff":
             raise _NotUtf8(
                 f"the line is not UTF-8 text, found the byte 0x{ord(bad) - 0xDC00:02X} after "
-                f"{before!r}: save the file as UTF-8 (Excel: CSV UTF-8), or convert it: iconv -f "
-                "WINDOWS-1252 -t UTF-8 OLD > NEW"
+                f"{before!r}: save the file as UTF-8 (Excel: CSV UTF-8), or name its encoding: "
+                "--encoding cp1252 reads what Excel in Western Europe saves as CSV"
             ) from None
         raise InvalidInput(
             "the line is not UTF-8 text: it has half a character (a lone surrogate)."
