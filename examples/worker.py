@@ -22,7 +22,7 @@ HOPELESS = (errors.InvalidInput, errors.InvalidRequest, errors.KeyConflict, erro
 
 def end(path: Path, folder: str, why: object = "") -> None:
     (path.parent / folder).mkdir(exist_ok=True)
-    with suppress(FileNotFoundError):  # somebody has removed it
+    with suppress(FileNotFoundError):  # it was removed meanwhile
         path.rename(path.parent / folder / path.name)
     print(f"{path.name}: {folder}: {why}", flush=True)
 

@@ -28,6 +28,7 @@ EXAMPLES: Final[Mapping[str, str]] = {
     "journal prune": "a2e journal prune jobs.db --older-than 30d --yes",
     "journal accounts": "a2e journal accounts jobs.db",
     "journal adopt": "a2e journal adopt jobs.db --from key:1f0c8a52d7e94b36",
+    "journal page": "a2e journal page jobs.db --out out/",
     "journal export": "a2e journal export jobs.db > starts.jsonl",
     "webhook listen": "A2E_WEBHOOK_SECRET=... a2e webhook listen --port 8765",
     "task show": 'a2e task show "$ref"',

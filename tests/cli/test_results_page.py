@@ -109,7 +109,7 @@ def test_a_page_of_the_user_is_kept(a2e: Invoke, sandbox: Sandbox) -> None:
     write(Path("jobs.jsonl"), dub())
     result = a2e("batch", "jobs.jsonl", *RUN)
     assert result.code == exit_codes.USAGE
-    assert "--html would overwrite 'out/results.html'" in result.err
+    assert "would overwrite 'out/results.html'" in result.err
     assert PAGE.read_text() == "<h1>mine</h1>"
     assert sandbox.calls_total == 0
 
@@ -118,7 +118,7 @@ def test_the_journal_is_not_overwritten(a2e: Invoke, sandbox: Sandbox) -> None:
     write(Path("jobs.jsonl"), dub())
     result = a2e("batch", "jobs.jsonl", "--out", "out", "--journal", str(PAGE), "--html")
     assert result.code == exit_codes.USAGE
-    assert "--html would overwrite 'out/results.html'" in result.err
+    assert "would overwrite 'out/results.html'" in result.err
     assert not PAGE.exists()
     assert sandbox.calls_total == 0
 
@@ -169,3 +169,22 @@ def test_json_has_one_document(a2e: Invoke) -> None:
     result = a2e("batch", "jobs.jsonl", *RUN, "--json")
     assert json.loads(result.out)["ok"] == 1
     assert PAGE.is_file()
+
+
+def test_the_page_of_a_journal(a2e: Invoke) -> None:
+    """For results that no batch has made, in one directory."""
+    words = ("run", "dubbing", "--source-url", "https://m.example/a.wav", "--journal", "jobs.db")
+    for key, directory in (("es", "out"), ("fr", "out"), ("de", "other")):
+        file = f"{directory}/{key}.wav"
+        assert a2e(*words, "--target-lang", key, "--key", key, "-o", file).code == exit_codes.OK
+    a2e("start", *words[1:], "--target-lang", "it", "--key", "it")
+    result = a2e("journal", "page", "jobs.db", "-o", "out")
+    assert result.out.split() == [str(PAGE.absolute())]
+    page = Page(PAGE)
+    assert {path.name for path in page.files()} == {"es.wav", "fr.wav"}
+    assert "2 results" in page.text
+    assert a2e("journal", "page", "jobs.db", "-o", "out", "--json").document["results"] == 2
+    refused = a2e("journal", "page", "jobs.db", "-o", "empty")
+    assert refused.code == exit_codes.USAGE
+    assert "no results that are saved in 'empty'" in refused.err
+    assert not Path("empty").exists()

@@ -2,7 +2,7 @@
 
 import asyncio
 import shlex
-from contextlib import aclosing, contextmanager, suppress
+from contextlib import aclosing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
@@ -367,10 +367,13 @@ async def _run(
     )
     context.interruption_lines = lambda: _interruption_lines(options, progress)
     context.event_listeners.append(progress.on_event)
-    directory = options.out if options.html else None
     with (
         open_report(options.report, file.path, options.journal) as report,
-        results_page.open_results_page(directory, options.journal) as page,
+        (
+            results_page.open_results_page(options.out, options.journal)
+            if options.html
+            else nullcontext()
+        ) as page,
     ):
         recorder = OutcomeRecorder(context, options, file, progress, report, page, journal)
         try:

@@ -1,4 +1,4 @@
-"""``results.html``: a page that shows the results of a batch in their directory."""
+"""``results.html``: a page that shows the results in a directory."""
 
 import errno
 import mimetypes
@@ -64,7 +64,7 @@ a { color: inherit; }
 
 @define(eq=False)
 class ResultsPage:
-    """The page of one batch: a card for each job, with its files, costs and failure.
+    """The page of a directory: a card for each job, with its files, costs and failure.
 
     Created by the command, which adds each outcome. The cards are kept in a temporary file, so that
     memory does not grow with the batch; `write` puts the page in place in one step.
@@ -87,14 +87,15 @@ class ResultsPage:
         except OSError as error:
             self.failed = error
 
-    def add_saved(self, entry: "Entry") -> None:
+    def add_saved(self, entry: "Entry") -> bool:
         """Add results that an earlier run has saved in the directory, unless their job was added.
 
         A run that is stopped has not come to all jobs, and the page replaces the earlier one.
+        Return whether there were any.
         """
         paths = [path for path in entry.paths.values() if Path(path).parent == self.directory]
         if not paths or not self._seen.isdisjoint(paths):
-            return
+            return False
         self.add(
             {
                 "key": entry.key,
@@ -106,6 +107,7 @@ class ResultsPage:
                 "coins": entry.coins,
             }
         )
+        return True
 
     def write(self, title: str, summary: Sequence[str]) -> Path:
         """Write the page, complete or not at all, and return its path. Raises OSError."""
@@ -130,11 +132,8 @@ class ResultsPage:
 
 
 @contextmanager
-def open_results_page(directory: Path | None, *others: Path) -> Generator[ResultsPage | None]:
-    """Yield the page of a directory; None without one. Raises like `check_results_page`."""
-    if directory is None:
-        yield None
-        return
+def open_results_page(directory: Path, *others: Path) -> Generator[ResultsPage]:
+    """Yield the page of a directory, to be written. Raises like `check_results_page`."""
     check_results_page(directory, *others)
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace", newline="\n") as cards:
         yield ResultsPage(directory.absolute(), cards)
@@ -148,8 +147,8 @@ def check_results_page(directory: Path, *others: Path) -> None:
     path = directory / FILE_NAME
     if path.resolve() in {other.resolve() for other in others} or not _may_replace(path):
         raise InvalidInput(
-            f"--html would overwrite {str(path)!r:.200}, which is not a page of a batch; give "
-            "another directory with --out. Nothing was started.",
+            f"The page of results would overwrite {str(path)!r:.200}, which is not such a page; "
+            "give another directory with --out. Nothing was started.",
             field="html",
         )
 

@@ -14,6 +14,7 @@ from a2e_async._core.journal.protocol import LEASE_DURATION, Entry, State
 from a2e_async._core.tasks.kind import split_ref
 from a2e_async.cli import exit_codes
 from a2e_async.cli.batch.progress_bar import BatchProgress
+from a2e_async.cli.batch.results_page import open_results_page
 from a2e_async.cli.common_flags import KindName, OutputFlags, ServiceFlags, Yes, switch
 from a2e_async.cli.confirmation import confirm
 from a2e_async.cli.context import CommandContext
@@ -337,6 +338,43 @@ def adopt(
                 f"{remaining} left: {account} has entries with the same key or task."
             )
         context.printer.json({"account": account, "adopted": adopted, "left": remaining})
+        return exit_codes.OK
+
+    return run_command(flags, work)
+
+
+@JOURNAL.command
+def page(
+    journal: JournalPath,
+    /,
+    *,
+    out: Annotated[
+        Path,
+        Parameter(name=("--out", "-o"), help="The directory of the results."),
+    ] = Path(),  # immutable
+    account: AccountName = None,
+    flags: OutputFlags = OutputFlags(),  # noqa: B008  # frozen
+) -> int:
+    """Write results.html, which shows the results that are saved in a directory. No network."""
+
+    async def work(context: CommandContext) -> int:
+        count = 0
+        with open_results_page(out, journal) as results:
+            async with (
+                aclosing(open_existing(journal, account)) as opened,
+                aclosing(iter_entries(opened, open_only=False)) as entries,
+            ):
+                async for entry in entries:
+                    count += results.add_saved(entry)
+            if not count:
+                raise InvalidInput(
+                    f"{journal} has no results that are saved in {str(out)!r:.200}; --out names "
+                    "their directory.",
+                    field="out",
+                )
+            path = results.write(f"Results of {journal.name}", [format_count(count, "result")])
+        context.printer.out(str(path))
+        context.printer.json({"path": str(path), "results": count})
         return exit_codes.OK
 
     return run_command(flags, work)
