@@ -135,10 +135,11 @@ class Recipes(NotCopyable):
                 "negative_prompt": negative_prompt,
                 "key": _step_key(key, "sync"),
             }
-            planned = duration
+            planned, measured = duration, None
             if duration is None:
                 length = await _local_length(video_url)
-                planned = MAX_LIP_SYNC_SECONDS if length is None else _checked_duration(length)
+                measured = None if length is None else _checked_duration(length)
+                planned = measured or MAX_LIP_SYNC_SECONDS
             dub = DUBBING.build_input(
                 without_none(
                     source_url=video,
@@ -164,8 +165,10 @@ class Recipes(NotCopyable):
             task = await self._start(DUBBING, dub)
             dubbed: DubbingRecord = await self._finish(task)
             try:
-                if duration is None and dubbed.duration is not None:
-                    duration = _checked_duration(dubbed.duration)
+                if duration is None:
+                    reported = _checked_duration(dubbed.duration) if dubbed.duration else 0
+                    # The service reports whole seconds, which may be rounded down.
+                    duration = max(measured or 0, reported) or None
                 inputs = without_none(**lip_sync, audio_url=dubbed.output, duration=duration)
                 synced: TalkingVideoRecord = await self._run(TALKING_VIDEO, inputs)
             except A2EError as error:

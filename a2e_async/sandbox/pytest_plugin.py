@@ -188,4 +188,4 @@ def _arguments(options: Mapping[str, Any]) -> str:
 
 def _refuse(reason: str) -> NoReturn:
     """Fail the test with a reason that needs no traceback."""
-    pytest.fail(reason, pytrace=False)
+    raise pytest.fail.Exception(reason, pytrace=False) from None

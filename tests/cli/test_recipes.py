@@ -34,6 +34,8 @@ def test_dub_video_is_paid_once(a2e: Invoke, sandbox: Sandbox) -> None:
         assert check_media(Path(out)).ok
         assert paid(sandbox) == STEPS
     assert "paid before" in result.err
+    # The clip has 2.5 s, and the service reports 2: the speech must not be cut off.
+    assert sandbox.ledger.starts("talking_video")[0].body["duration"] == 3
 
 
 def test_a_journal_without_a_key_is_warned_of(a2e: Invoke) -> None:
