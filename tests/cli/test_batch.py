@@ -160,10 +160,15 @@ def test_some_fail_and_only_retries_pay_again(
     assert again.code == exit_codes.PARTIAL
     assert (again.document["earlier"], again.document["failed"]) == (2, 1)
     assert len(sandbox.ledger.starts()) == 3
-    retried = a2e("batch", "jobs.jsonl", *RUN, "--retry-failed", "1", "--json")
+    sandbox.faults.fail("text_to_image")
+    assert a2e("batch", "jobs.jsonl", *RUN, "--retry-failed", "1").code == exit_codes.PARTIAL
+    # What it suggests does something, though this run itself may start each job only once.
+    assert "each started up to 2 times" in (said := a2e("batch", "jobs.jsonl", *RUN).err)
+    assert "--retry-failed 2 allows it" in said
+    retried = a2e("batch", "jobs.jsonl", *RUN, "--retry-failed", "2", "--json")
     assert retried.code == 0
     assert (retried.document["earlier"], retried.document["ok"]) == (2, 1)
-    assert len(sandbox.ledger.starts()) == 4
+    assert len(sandbox.ledger.starts()) == 5
     assert retried.document["coins"] == sandbox.ledger.starts()[-1].coins
     assert len(results(tmp_path / "out")) == 3
 

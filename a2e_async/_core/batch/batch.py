@@ -391,6 +391,15 @@ def job_for_try(job: PreparedJob[R], failures: int) -> PreparedJob[R]:
     return job if not failures or job.key is None else job_with_key(job, f"{job.key}~{failures}")
 
 
+def retry_number(outcome: Outcome[Any]) -> int:
+    """Return after how many failures the task of an outcome was started."""
+    job_key, key = outcome.job.key, outcome.task.key if outcome.task is not None else None
+    if job_key is None or key is None:
+        return 0
+    number = key.removeprefix(f"{job_key}~")
+    return int(number) if number != key and number.isdecimal() else 0
+
+
 @frozen(kw_only=True)
 class JobRunner:
     """Starts jobs, waits for their tasks and saves their files."""

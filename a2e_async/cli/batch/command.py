@@ -37,7 +37,7 @@ from a2e_async.cli.output_paths import Name, check_name, prepare_directory
 from a2e_async.cli.progress import progress_line
 from a2e_async.cli.runner import run_command
 from a2e_async.cli.start_commands import FILE_LENGTH_UNKNOWN, START_IN_PROGRESS
-from a2e_async.errors import A2EError, BudgetExceeded, InvalidInput
+from a2e_async.errors import A2EError, BudgetExceeded, InvalidInput, TaskFailed
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -416,9 +416,12 @@ class OutcomeRecorder:
 
     async def add(self, outcome: "Outcome[Any]") -> None:
         """Handle one outcome."""
+        from a2e_async._core.batch.batch import retry_number
         from a2e_async.cli.batch.report import report_line
 
         self.progress.refused += isinstance(outcome.error, BudgetExceeded)
+        if isinstance(outcome.error, TaskFailed):
+            self.progress.retries = max(self.progress.retries, retry_number(outcome))
         self._add(report_line(outcome, await self._coins(outcome)))
 
     def add_invalid(self, error: LineError) -> None:
@@ -589,12 +592,13 @@ def _finish(
     budget = progress.budget
     if budget is not None:
         printer.note(budget_text(budget))
-    tries = "once" if not options.retry_failed else f"up to {options.retry_failed + 1} times"
+    retries = max(options.retry_failed, progress.retries)
+    tries = "once" if not retries else f"up to {retries + 1} times"
     hints: list[tuple[bool, str]] = [
         (
             bool(counts["failed"]),
             f"{format_count(counts['failed'], 'job')} failed, each started {tries}. Another start "
-            f"is charged again; --retry-failed {options.retry_failed + 1} allows it.",
+            f"is charged again; --retry-failed {retries + 1} allows it.",
         ),
         *((bool(counts["unknown"]), hint) for hint in _unknown_start_hints(options)),
         (bool(counts["error"]), f"Retry the remaining jobs with: {options.command_line()}"),

@@ -41,6 +41,8 @@ class BatchProgress:
     """Jobs that did not fit the budget."""
     unpriced: int = 0
     """Accepted starts of unknown price."""
+    retries: int = 0
+    """Most starts of a failed job after its first, in all runs."""
     began: float = field(factory=time.monotonic)
 
     def on_event(self, event: Event) -> None:
