@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from a2e_async import A2E, Task
 from a2e_async.contrib.asgi import ProgressStream
-from a2e_async.errors import ConfigurationError, InvalidInput
+from a2e_async.errors import ConfigurationError, InvalidInput, InvalidRequest
 from a2e_async.sandbox import Sandbox
 
 from .conftest import DUB, LONG, MakeClient, until
@@ -233,6 +235,45 @@ async def test_tasks_of_another_process(
         sandbox.advance(4000)
         assert (await reader.until_status("succeeded"))["files"] == 1
         assert not (tmp_path / "here").exists()
+
+
+async def test_a_start_that_another_process_had_refused(
+    make_client: MakeClient, journal: Path, tmp_path: Path
+) -> None:
+    """It leaves no entry, and a page must not show it as starting for ever."""
+    shown = asyncio.Event()
+
+    async def refuse_or_start(request: web.Request) -> web.Response:
+        if request.method != "POST":
+            return web.json_response({"code": 404, "msg": "no"}, status=404)
+        if shown.is_set():
+            task = {"_id": "6" * 24, "name": "x", "current_status": "initialized"}
+            return web.json_response({"code": 0, "data": task})
+        await shown.wait()
+        return web.json_response({"code": 1, "msg": "No voice."}, status=400)
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", refuse_or_start)
+    async with TestServer(app) as server:
+        options = {"journal": journal, "base_url": f"http://{server.host}:{server.port}"}
+        here, there = make_client(**options), make_client(**options)
+        stream = ProgressStream(here, download_to=tmp_path, heartbeat=0.1)
+        async with (
+            here,
+            there,
+            stream as progress,
+            aclosing(progress.events({}, caller="ann")) as events,
+        ):
+            reader = Reader(events)
+            await reader.until_ready()
+            start = asyncio.create_task(there.dubbing.start(**DUB, key="ann:1"))
+            await reader.until_status("starting")
+            shown.set()
+            with pytest.raises(InvalidRequest):
+                await start
+            await reader.until_status("withdrawn")
+            await there.dubbing.start(**DUB, key="ann:1")  # again, with the same key
+            await reader.until_status("queued")
 
 
 async def test_a_job_that_the_program_saved_itself(

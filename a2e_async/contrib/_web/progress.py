@@ -54,6 +54,7 @@ LOAD_RETRY_DELAY: Final = 5.0
 
 _HEARTBEAT: Final = b": \n\n"
 _FINAL: Final = (Status.SUCCEEDED, Status.FAILED)
+_NOT_BEGUN: Final = ("starting", "withdrawn")
 
 
 def caller_of_key(key: str) -> str:
@@ -203,10 +204,10 @@ class BaseProgressStream:
         name no caller. Never pass a name that the user can choose.
 
         The ``data`` of a message is the state of one job in JSON: ``id`` (its key without the
-        caller), ``kind``, ``status`` (starting, queued, running, missing, succeeded, failed),
-        ``progress`` (0-1 or null), ``error`` (why it failed, or null), ``files`` (how many are
-        ready), ``created_at`` (seconds since 1970) and ``meta``. An event named ``ready`` follows
-        when all jobs are sent.
+        caller), ``kind``, ``status`` (starting, withdrawn, queued, running, missing, succeeded,
+        failed), ``progress`` (0-1 or null), ``error`` (why it failed, or null), ``files`` (how many
+        are ready), ``created_at`` (seconds since 1970) and ``meta``. An event named ``ready``
+        follows when all jobs are sent.
         """
         if self._caller_of is caller_of_key and ":" in caller:
             raise InvalidInput("caller must have no colon: it ends the caller in a key.")
@@ -239,6 +240,7 @@ class BaseProgressStream:
                             await changed.wait()
                     except TimeoutError:
                         yield _HEARTBEAT
+                        await self._refresh(own, starts_only=True)
         finally:
             own.readers.discard(changed)
             if not own.readers:
@@ -278,14 +280,23 @@ class BaseProgressStream:
         for caller in self._callers.values():
             _wake(caller)
 
-    async def _refresh(self, caller: _Caller) -> None:
-        """Read what the program itself has saved or acknowledged, which nothing reports."""
+    async def _refresh(self, caller: _Caller, *, starts_only: bool = False) -> None:
+        """Read what nothing reports.
+
+        That the program itself has saved or acknowledged a job, and that the start of another
+        process was refused, which leaves no entry. It may be started again with the same key.
+        """
         journal = self._journal()
         for job in [job for job in caller.jobs.values() if not job.final]:
+            is_start = job.state["status"] == "starting"
+            if starts_only and not is_start:
+                continue
             with suppress(JournalError):  # the state that is known is sent
                 entry = await journal.get(job.key)
                 if entry is not None:
                     self._entry_changed(entry)
+                elif is_start and self._jobs.get(job.key) is job:
+                    self._set(job.key, {**job.state, "status": "withdrawn"})
         for job in list(caller.jobs.values()):
             self._wait_if_elsewhere(caller, job)
 
@@ -296,11 +307,10 @@ class BaseProgressStream:
         state = self._entry_state(entry)
         if job is not None and self._loaded:
             state["created_at"] = job.state["created_at"]  # it was seen before its entry was read
-        if job is not None and not job.final and state["status"] not in _FINAL:
+        has_begun = job is not None and job.state["status"] not in (*_FINAL, *_NOT_BEGUN)
+        if job is not None and has_begun and state["status"] not in _FINAL:
             # The journal knows neither running nor progress.
             state |= {"status": job.state["status"], "progress": job.state["progress"]}
-            if job.state["status"] == "starting" and entry.ids:
-                state["status"] = Status.QUEUED
         if job is None or not job.final:
             job = self._set(entry.key, state)
         job.ref = entry.ref
