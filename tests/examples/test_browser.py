@@ -221,7 +221,7 @@ def test_two_tabs_share_one_list(page: Page, sandbox: Sandbox) -> None:
     page.dub("a.wav")
     page.until("Starting", "In the queue")
     page.browser.switch_to.window(second)
-    page.until("Uploading", "In the queue")
+    wait_for(lambda: len(page.states) == 2)  # "Uploading", until its stream says "Starting"
     page.browser.switch_to.window(first)
     page.browser.close()
     page.browser.switch_to.window(second)
