@@ -199,7 +199,7 @@ def make_app(
     Each worker creates an `A2E` with ``client``; by default its journal is in the same database.
     It is shared by the worker's running jobs. If ``download_to`` is given, each result is saved
     there once. Then ``on_done`` is called with the task and its record; it is called again if the
-    worker dies before it returns.
+    worker dies before it returns. With neither, the task stays unfinished in the journal.
 
     A worker without a heartbeat for ``dead_after`` seconds counts as dead. A periodic task gives
     its jobs to other workers, at the times of ``sweep`` (a cron expression; a sixth field means
@@ -323,8 +323,8 @@ def _add_tasks(
             await task.download(download_to)
         if on_done is not None:
             await on_done(task, record)
-        if download_to is None:
-            await task.ack()
+            if download_to is None:
+                await task.ack()
         return task.ref
 
     @to.task(

@@ -146,6 +146,17 @@ async def test_a_job_that_is_tried_again_is_not_paid_again(url: str, sandbox: Sa
     assert len(sandbox.ledger.starts()) == 1
 
 
+async def test_a_result_that_nobody_takes_stays_unfinished(url: str, sandbox: Sandbox) -> None:
+    app = app_of(url, sandbox)
+    async with app.open_async():
+        await app.schema_manager.apply_schema_async()
+        await defer(app)
+        await run(app)
+    assert states(url) == ["succeeded"]
+    async with A2E(sandbox.api_key, base_url=sandbox.base_url, journal=url) as a2e:
+        assert [task.ids async for task in a2e.unfinished()] == [sandbox.ledger.starts()[0].ids]
+
+
 async def test_a_worker_that_is_stopped_hands_its_jobs_over(
     url: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
