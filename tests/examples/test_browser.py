@@ -189,14 +189,14 @@ def test_a_persons_way(page: Page, site: PageSite, sandbox: Sandbox) -> None:
 
 def test_reloaded_at_the_worst_moments(page: Page, site: PageSite, sandbox: Sandbox) -> None:
     """During the upload, and during the start that it is for: one charge, under one key."""
-    sandbox.faults.slow(4, role="presign", times=1)
+    sandbox.faults.slow(8, role="presign", times=1)
     page.dub("talk.wav")
     page.until("Uploading")
     (key,) = page.script("Object.keys(localStorage)")
     page.reload()
     page.until("Upload interrupted")
     page.shoot("interrupted")
-    sandbox.faults.slow(3, role="start", times=1)
+    sandbox.faults.slow(8, role="start", times=1)
     page.dub("talk.wav")
     page.until("Starting")
     assert page.script("Object.keys(localStorage)") == [key]
