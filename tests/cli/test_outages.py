@@ -2,7 +2,6 @@
 
 import errno
 import io
-import socket
 from typing import Any
 
 import pytest
@@ -15,6 +14,7 @@ from a2e_async.cli.outage_notices import OutageListener, report_outages
 from a2e_async.cli.printer import Printer
 from a2e_async.events import Attempt, RateLimitPause
 from a2e_async.sandbox import Sandbox
+from tests.ports import free_port
 
 from .conftest import Invoke
 from .test_commands import started
@@ -67,9 +67,7 @@ def test_quiet_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_service_that_cannot_be_reached_is_named_at_once(
     a2e: Invoke, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with socket.socket() as free:  # nobody listens on its port
-        free.bind(("127.0.0.1", 0))
-        host = f"127.0.0.1:{free.getsockname()[1]}"
+    host = f"127.0.0.1:{free_port()}"
     seen: list[str] = []
     monkeypatch.setenv("A2E_BASE_URL", f"http://{host}")
     retry = RetryPolicy(initial=0.01, max_attempts=3)

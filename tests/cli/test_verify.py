@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import socket
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -24,6 +23,7 @@ from a2e_async.sandbox import Sandbox
 from tests.cli.conftest import KEY, Invoke
 from tests.contract.report import fill, report_differences
 from tests.hostile import Fault, HostileServer, OrderedFault, Step
+from tests.ports import free_port
 from tests.samples import SAMPLES
 
 REPORT = "verify-report.json"
@@ -252,10 +252,8 @@ def test_a_refused_key_ends_the_verification(
 
 def test_a_service_that_cannot_be_reached(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
     """It has its own exit code."""
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
     monkeypatch.setenv("A2E_API_KEY", KEY)
-    monkeypatch.setenv("A2E_BASE_URL", f"http://127.0.0.1:{port}")
+    monkeypatch.setenv("A2E_BASE_URL", f"http://127.0.0.1:{free_port()}")
     assert invoke("verify").code == exit_codes.SERVICE
 
 

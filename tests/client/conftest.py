@@ -5,7 +5,6 @@ import contextlib
 import json
 import logging
 import pickle
-import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -158,13 +157,6 @@ def assert_accounted(sandbox: Sandbox, known: set[str]) -> None:
     names = [charge.body["name"] for charge in paid(sandbox)]
     assert len(names) == len(set(names))
     assert set(charged) == known
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 FORBIDDEN = (KEY, "Signature=", "X-Amz")

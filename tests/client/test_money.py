@@ -33,6 +33,7 @@ from a2e_async.events import Accepted, Attempt, Event, StartLost
 from a2e_async.models import Recovery
 from a2e_async.sandbox import Sandbox
 from a2e_async.sandbox._core.faults import Faults
+from tests.ports import free_port
 
 from .conftest import (
     BLIND,
@@ -43,7 +44,6 @@ from .conftest import (
     TALK,
     MakeClient,
     assert_no_secrets,
-    free_port,
     paid,
     starts_sent,
 )

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from a2e_async.sandbox import Sandbox
+from tests.ports import free_port
 
-from .programs import EXAMPLES, Program, free_port
+from .programs import EXAMPLES, Program
 from .site import PageSite
 
 WEBHOOK_SECRET = "0123456789abcdef0123456789abcdef"

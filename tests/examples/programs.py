@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -35,14 +34,6 @@ def wait_for(what: Callable[[], Any], *, seconds: float = 120) -> Any:
             return found
         assert time.monotonic() < end, f"{what} stayed {found!r}"
         time.sleep(0.02)
-
-
-def free_port() -> int:
-    """Return a port that a restarted program can have again."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Program:

@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from a2e_async.sandbox import Sandbox, media
+from tests.ports import free_port
 
-from .programs import EXAMPLES, Program, free_port
+from .programs import EXAMPLES, Program
 from .site import KEY, Site
 
 SPEECH = media.speech().read_bytes()

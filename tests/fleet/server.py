@@ -2,12 +2,13 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 from pathlib import Path
 
 import psycopg
+
+from tests.ports import free_port
 
 MISSING = "no PostgreSQL programs on this machine; on Debian: apt-get install postgresql"
 
@@ -39,9 +40,7 @@ class Server:
         self._user = "nobody" if os.name == "posix" and os.geteuid() == 0 else None
         if self._user is not None:
             shutil.chown(self._home, self._user)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self._options = (
             f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' "
             f"-c fsync={'on' if durable else 'off'} -c max_connections=200"

@@ -21,7 +21,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from a2e_async.contrib.otel import instrument
 from a2e_async.errors import BudgetExceeded, StartOutcomeUnknown, TaskFailed
 from a2e_async.sandbox import Sandbox
-from tests.client.conftest import DUB, TALK, MakeClient, free_port
+from tests.client.conftest import DUB, TALK, MakeClient
+from tests.ports import free_port
 
 pytestmark = pytest.mark.anyio
 

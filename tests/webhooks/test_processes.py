@@ -1,7 +1,6 @@
 """Events and ends seen by one client wake the waits of others, through the journal."""
 
 import asyncio
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ from a2e_async._core.journal.protocol import State
 from a2e_async._core.journal.sqlite import SqliteJournal
 from a2e_async.errors import JournalError, StartOutcomeUnknown
 from a2e_async.sandbox import Sandbox
+from tests.ports import free_port
 
 from .conftest import DUB, KEY, Door, MakeClient, poll_count, token_of, until, waiting
 
@@ -228,10 +228,7 @@ def run(sandbox: Sandbox, journal: Path) -> Iterator[Start]:
 
 @pytest.fixture
 def free() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    return free_port()
 
 
 async def line(process: "subprocess.Popen[str]") -> str:
