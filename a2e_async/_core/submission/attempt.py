@@ -153,7 +153,8 @@ class StartAttempt(PaidRequest["Task[Any]"]):
 
     def continue_from(self, entry: Entry) -> None:
         """Take over a start that an earlier run sent, and whose response was lost."""
-        self.recovery = recovery_from_entry(entry)
+        # The type is repeated, as a checker of the installed package would infer a narrower one.
+        self.recovery: Recovery | None = recovery_from_entry(entry)
         self.sent_earlier = True  # search for it, never withdraw it
         self.name, self.mark, self.webhook_id = entry.name, entry.mark, entry.hook
         if entry.reserved is not None and not self.reservation:
