@@ -14,6 +14,7 @@ import pytest
 
 from a2e_async import A2E
 from a2e_async.sandbox import Sandbox
+from tests.samples import LEAST
 
 from .conftest import KEY, LONG
 
@@ -21,9 +22,6 @@ BEGIN = r"""
 import os, sys, threading, time
 import a2e_async
 from a2e_async.events import Accepted
-from tests.samples import LEAST
-
-DUB = LEAST["dubbing"]
 
 def say(*words):
     # print() writes a line and its end apart; two threads speak here.
@@ -45,7 +43,8 @@ class Program:
     def __init__(self, sandbox: Sandbox, folder: Path, code: str) -> None:
         self.journal = folder / "jobs.db"
         script = folder / "script.py"
-        script.write_text(BEGIN + textwrap.dedent(code))
+        dub = f"DUB = {LEAST['dubbing']!r}\n"
+        script.write_text(BEGIN + dub + textwrap.dedent(code))
         self.process = subprocess.Popen(
             [sys.executable, script, self.journal],
             env={**os.environ, "A2E_API_KEY": KEY, "A2E_BASE_URL": sandbox.base_url},
