@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import atexit
 import inspect
 import os
 import shutil
@@ -22,7 +23,7 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # Most tests have a journal, which waits for the disk at each commit: more than half of the time of
 # a test run. Files in memory need no such wait, and the tests kill processes, not machines.
-_memory: str | None = None
+# To look at the files of a test, set PYTEST_DEBUG_TEMPROOT to a directory.
 if (
     "PYTEST_DEBUG_TEMPROOT" not in os.environ  # in a worker, it is
     and os.access("/dev/shm", os.W_OK)
@@ -30,19 +31,18 @@ if (
 ):
     _memory = os.environ["PYTEST_DEBUG_TEMPROOT"] = tempfile.mkdtemp("", "a2e-tests-", "/dev/shm")
 
+    @atexit.register
+    def _free_memory(owner: int = os.getpid()) -> None:
+        if os.getpid() == owner:  # not in a forked process
+            shutil.rmtree(_memory, ignore_errors=True)
+
+
 # A test run in the background of a shell ignores these, and the programs it starts would, too:
 # then no test of Ctrl-C or of a closed terminal could pass.
 for name in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
     if signal.getsignal(name) is signal.SIG_IGN:
         handler = signal.default_int_handler if name is signal.SIGINT else signal.SIG_DFL
         signal.signal(name, handler)
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_sessionfinish() -> None:
-    """Free the memory. To look at the files of a test, set PYTEST_DEBUG_TEMPROOT to a directory."""
-    if _memory is not None:
-        shutil.rmtree(_memory, ignore_errors=True)
 
 
 @pytest.hookimpl(tryfirst=True)
