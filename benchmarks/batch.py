@@ -28,6 +28,8 @@ LIMIT = 50
 class _Done:
     """A task that is finished at once, because the service is not measured."""
 
+    elapsed = 0.0
+
     async def wait(self) -> Record:
         await asyncio.sleep(0)
         return Record(id="66ea4dd87db10c73fa29b570", status=Status.SUCCEEDED)
@@ -71,6 +73,7 @@ async def _run(count: int) -> tuple[float, float]:
         input_digest=digest,
         attach_entry=lambda job, entry: None,  # type: ignore[arg-type,return-value]  # never called here
         input_and_file_digests=nothing,
+        changed_inputs=nothing,
         fetch_price=nothing,
         recorder=JournalRecorder(_Empty(), "account"),  # type: ignore[arg-type]  # has what is called
     )
@@ -84,7 +87,7 @@ async def _run(count: int) -> tuple[float, float]:
     )
     batch = run_batch(worker, _jobs(count), limit=LIMIT)
     async for outcome in batch:
-        assert outcome.ok
+        assert outcome.ok, repr(outcome.error)
         done += 1
         if done % 5000 == 0:
             most = max(most, process.memory_info().rss)
