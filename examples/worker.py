@@ -12,7 +12,6 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from a2e_async import A2E, Job, errors
 
@@ -27,7 +26,7 @@ def end(path: Path, folder: str, why: object = "") -> None:
     print(f"{path.name}: {folder}: {why}", flush=True)
 
 
-async def jobs(a2e: A2E, inbox: Path, busy: set[Path]) -> AsyncIterator[Job[Any]]:
+async def jobs(a2e: A2E, inbox: Path, busy: set[Path]) -> AsyncIterator[Job]:
     while True:
         for path in sorted({*inbox.glob("*.json")} - busy):
             try:
