@@ -283,3 +283,15 @@ def test_offline_for_a_moment(page: Page, site: PageSite, sandbox: Sandbox) -> N
     page.browser.delete_network_conditions()
     page.until("In the queue")
     assert len(sandbox.ledger.starts()) == uploads(site) == 1
+
+
+def test_an_upload_that_may_be_paid_is_not_repeated(page: Page, sandbox: Sandbox) -> None:
+    """Its start has a key, an upload has none: only the person sends it again."""
+    sandbox.faults.http_error(500, role="presign", accepted=True)
+    page.dub("talk.wav")
+    page.until("The service cannot be used now")
+    assert page.script("Object.keys(localStorage)") == []
+    page.dub("talk.wav")
+    wait_for(lambda: any(state.startswith("In the queue") for state in page.states))
+    assert sandbox.calls["presign", ""] == 2
+    assert len(sandbox.ledger.starts()) == 1
