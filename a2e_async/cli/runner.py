@@ -48,8 +48,9 @@ def run_command(
             signals.reporting = True
             return _report_interruption(context, signals.code)
         except Exception as error:
-            # When the terminal is gone, every further write to it fails.
-            if isinstance(error, OSError) and signals.number is not None:
+            # When the terminal is gone, every further write to it fails; and a signal that is
+            # raised in the event loop's own code can make closing the loop fail.
+            if signals.raised or (isinstance(error, OSError) and signals.number is not None):
                 signals.reporting = True
                 return _report_interruption(context, signals.code)
             return report_error(error, context)

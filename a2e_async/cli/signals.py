@@ -47,6 +47,9 @@ class SignalHandler:
     reporting: bool = False
     """True while the interruption is reported; further signals are then ignored."""
 
+    raised: bool = False
+    """True once a signal has raised KeyboardInterrupt wherever the command was."""
+
     _count: int = field(default=0, init=False)
     _task: "asyncio.Task[Any] | None" = field(default=None, init=False)
     _loop: "asyncio.AbstractEventLoop | None" = field(default=None, init=False)
@@ -72,6 +75,7 @@ class SignalHandler:
             self.number = number
         loop, task = self._loop, self._task
         if loop is None or task is None or not loop.is_running() or self._count > MAX_LOOP_SIGNALS:
+            self.raised = True
             raise KeyboardInterrupt
         if self._count == 1 and not task.done():
             task.cancel()

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -188,6 +189,38 @@ def test_the_demo_ends_with_130_however_often_it_is_interrupted(
     assert result.code == exit_codes.INTERRUPTED
     assert "Traceback" not in result.err
     until(lambda: not sandbox.is_running())
+
+
+def test_a_signal_that_breaks_the_event_loop_is_still_an_interruption(
+    tmp_path: Path,
+) -> None:
+    """The third one is raised wherever the loop is: it may leave it as if still running."""
+    program = """
+import asyncio, signal, sys
+from a2e_async.cli.common_flags import OutputFlags
+from a2e_async.cli.runner import run_command
+
+async def work(context):
+    loop = asyncio.get_running_loop()
+    await loop.run_in_executor(None, int)
+    try:
+        for _ in range(3):
+            signal.raise_signal(signal.SIGINT)
+    except KeyboardInterrupt:
+        raise RuntimeError("Cannot close a running event loop")
+
+sys.exit(run_command(OutputFlags(), work))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment(),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (exit_codes.INTERRUPTED, "interrupted\n")
 
 
 def test_an_interrupted_demo_leaves_no_parts_and_counts_its_files(tmp_path: Path) -> None:
