@@ -6,7 +6,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from attrs import define, field
@@ -15,6 +15,7 @@ from a2e_async.cli import exit_codes
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import Progress
 
 _ASCII: Final = str.maketrans({"·": "-", "…": "..."})
 
@@ -34,6 +35,8 @@ class Printer:
     quiet: bool = False
     _lost: bool = field(default=False, init=False)
     """Whether stdout could not be written, as on a full disk."""
+    _display: "Progress | None" = field(default=None, init=False)
+    """What draws the progress at the moment."""
 
     @property
     def live(self) -> bool:
@@ -64,6 +67,21 @@ class Printer:
     def error(self, text: str) -> None:
         """Write a line to stderr, even if ``quiet``."""
         _write(sys.stderr, f"{_escape_controls(text)}\n")
+
+    @contextlib.contextmanager
+    def drawing(self, display: "Progress") -> Generator[None]:
+        """Draw a progress display in the block, or until `stop_drawing` is called."""
+        self._display = display
+        try:
+            with display:
+                yield
+        finally:
+            self._display = None
+
+    def stop_drawing(self) -> None:
+        """Clear the progress display and show the cursor, though its block has not ended."""
+        if self._display is not None:
+            self._display.stop()
 
     def exit_code(self, code: int) -> int:
         """Return the exit code of a command: not success if what it printed is lost."""

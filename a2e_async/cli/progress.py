@@ -29,9 +29,10 @@ def progress_line(
     # The default spinner is drawn in Braille, which some terminals lack.
     spinner = "dots" if console.encoding.startswith("utf") else "line"
     column = TextColumn("{task.description}", markup=False)
-    with Progress(
+    progress = Progress(
         SpinnerColumn(spinner), column, TimeElapsedColumn(), console=console, transient=True
-    ) as progress:
+    )
+    with printer.drawing(progress):
         line = progress.add_task(text, total=None)
         yield lambda new_text: progress.update(line, description=new_text)
 

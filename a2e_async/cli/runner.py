@@ -14,7 +14,7 @@ from a2e_async.cli.context import CommandContext
 from a2e_async.cli.error_messages import describe_lost_start, error_message, where_to_search
 from a2e_async.cli.formatting import output_json
 from a2e_async.cli.printer import Printer
-from a2e_async.cli.signals import handle_signals
+from a2e_async.cli.signals import SignalHandler, handle_signals
 from a2e_async.errors import StartOutcomeUnknown, TaskGone
 
 RESULT_ON_SITE: Final = "its result is shown on the service's site."
@@ -42,18 +42,29 @@ def run_command(
         logging.getLogger("asyncio").addHandler(logging.NullHandler())
     with handle_signals() as signals:
         try:
-            code = asyncio.run(signals.run(work(context)))
+            code = _run(signals, work(context))
             return context.printer.exit_code(_report_left_over(context, code))
         except (KeyboardInterrupt, asyncio.CancelledError):
             signals.reporting = True
             return _report_interruption(context, signals.code)
         except Exception as error:
-            # When the terminal is gone, every further write to it fails; and a signal that is
-            # raised in the event loop's own code can make closing the loop fail.
+            # When the terminal is gone, every further write to it fails.
             if signals.raised or (isinstance(error, OSError) and signals.number is not None):
                 signals.reporting = True
                 return _report_interruption(context, signals.code)
             return report_error(error, context)
+
+
+def _run(signals: SignalHandler, work: Coroutine[Any, Any, int]) -> int:
+    """Run the work on an event loop and return its exit code."""
+    runner = asyncio.Runner()
+    try:
+        return runner.run(signals.run(work))
+    finally:
+        # An exception raised in the loop's own code may lose what it was about to call, and closing
+        # it waits for every task: for good, if one waits for such a call.
+        if not signals.raised:
+            runner.close()
 
 
 def _report_left_over(context: CommandContext, code: int) -> int:
@@ -136,6 +147,7 @@ def _print_how_to_continue(context: CommandContext) -> list[str]:
 
 def _report_interruption(context: CommandContext, code: int) -> int:
     printer, message = context.printer, _INTERRUPTIONS[code]
+    printer.stop_drawing()
     printer.error(message)
     refs: list[str] = []
     if context.interruption_lines is not None:

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager
 from types import FrameType
@@ -48,7 +49,7 @@ class SignalHandler:
     """True while the interruption is reported; further signals are then ignored."""
 
     raised: bool = False
-    """True once a signal has raised KeyboardInterrupt wherever the command was."""
+    """True once a signal has raised KeyboardInterrupt in whatever code was running."""
 
     _count: int = field(default=0, init=False)
     _task: "asyncio.Task[Any] | None" = field(default=None, init=False)
@@ -73,6 +74,11 @@ class SignalHandler:
         self._count += 1
         if self.number is None:
             self.number = number
+        if self._count > 1:
+            # What is broken off is not awaited and not closed: Python would warn of each. And what
+            # a signal raises in a destructor is lost: Python would print it.
+            warnings.simplefilter("ignore")
+            sys.unraisablehook = _ignore
         loop, task = self._loop, self._task
         if loop is None or task is None or not loop.is_running() or self._count > MAX_LOOP_SIGNALS:
             self.raised = True
@@ -89,10 +95,12 @@ class SignalHandler:
 def handle_signals() -> Generator[SignalHandler]:
     """Handle all signals of `CODES` in the block, except ignored ones (as under nohup)."""
     handler = SignalHandler()
-    previous = _install(handler.handle)
+    previous, hook = _install(handler.handle), sys.unraisablehook
     try:
-        yield handler
+        with warnings.catch_warnings():
+            yield handler
     finally:
+        sys.unraisablehook = hook
         for number, old in previous.items():
             signal.signal(number, old)
 
@@ -121,6 +129,10 @@ def _install(handler: _Handler) -> dict[int, Any]:
 
 
 def _wake_up() -> None:
+    pass
+
+
+def _ignore(_: object) -> None:
     pass
 
 

@@ -124,8 +124,7 @@ def progress_bar(printer: Printer, progress: BatchProgress) -> Generator[Callabl
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
     from rich.table import Column
 
-    # stdout goes through the bar only on a terminal; a file or pipe must get it unchanged.
-    with Progress(
+    display = Progress(
         # On a narrow terminal the text wraps, so that no number is cut off.
         BarColumn(20, table_column=Column(no_wrap=True)),
         MofNCompleteColumn(table_column=Column(no_wrap=True)),
@@ -133,8 +132,10 @@ def progress_bar(printer: Printer, progress: BatchProgress) -> Generator[Callabl
         TimeElapsedColumn(table_column=Column(no_wrap=True)),
         console=printer.console(),
         transient=True,
+        # Only a terminal's stdout goes through the bar; a file or pipe must get it unchanged.
         redirect_stdout=is_terminal(sys.stdout),
-    ) as display:
+    )
+    with printer.drawing(display):
         line = display.add_task(progress.summary(), total=progress.total)
 
         def update() -> None:
