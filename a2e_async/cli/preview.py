@@ -1,20 +1,29 @@
-"""Shows images in terminals that can: by kitty's graphics protocol, or iTerm2's inline images."""
+"""Shows images in terminals that can: by kitty's protocol, iTerm2's inline images, or sixels."""
 
 import os
 import shutil
+import struct
 import sys
 from base64 import b64encode
 from collections.abc import Iterable, Mapping
+from io import BytesIO
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from a2e_async._core.files.media_types import SNIFF_BYTES, sniff_media_type
 from a2e_async.cli.common_flags import switch
-from a2e_async.cli.printer import Printer, is_terminal
+from a2e_async.cli.printer import Printer, is_terminal, one_line
+from a2e_async.cli.sixel import sixels
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 Preview = Annotated[
     bool,
-    switch("Show images in the terminal: in kitty, Ghostty, iTerm2, WezTerm, Konsole, mintty."),
+    switch(
+        "Show images in the terminal: in kitty, Ghostty, iTerm2, WezTerm, Konsole, mintty, foot, "
+        "mlterm, Contour, Windows Terminal."
+    ),
 ]
 
 MAX_BYTES: Final = 20_000_000
@@ -29,7 +38,12 @@ _CHUNK: Final = 4096
 _CELL_RATIO: Final = 2
 """Height of a character, in widths; close enough in all fonts."""
 
-Protocol = Literal["kitty", "iterm"]
+_CELL_SIZE: Final = (8, 16)
+"""Width and height of a character, in pixels, in a terminal that does not say it."""
+
+_NO_PILLOW: Final = "this terminal needs Pillow for it: pip install 'a2e-async[preview]'"
+
+Protocol = Literal["kitty", "iterm", "sixel"]
 
 
 def show_images(printer: Printer, paths: Iterable[Path]) -> list[Path]:
@@ -68,6 +82,8 @@ def image_protocol(environment: Mapping[str, str]) -> Protocol | None:
         return "iterm"
     if term in ("xterm-kitty", "xterm-ghostty") or program == "ghostty":
         return "kitty"
+    if term.startswith(("foot", "mlterm", "contour")) or "WT_SESSION" in environment:
+        return "sixel"
     return None
 
 
@@ -79,19 +95,32 @@ def _sequence(protocol: Protocol, path: Path) -> str:
         return f"it is {'sound' if media == 'audio' else f'a {media}'}, not an image"
     if path.stat().st_size > MAX_BYTES:
         return f"it is larger than {MAX_BYTES // 10**6} MB"
-    columns, lines = shutil.get_terminal_size()
-    columns, lines = min(columns, MAX_COLUMNS), max(1, min(lines - 2, MAX_LINES))
+    size = shutil.get_terminal_size()
+    columns, lines = min(size.columns, MAX_COLUMNS), max(1, min(size.lines - 2, MAX_LINES))
     data = path.read_bytes()
-    text = b64encode(data).decode()
     if protocol == "iterm":
         box = f"width={columns};height={lines};preserveAspectRatio=1"
+        text = b64encode(data).decode()
         return f"\x1b]1337;File=inline=1;size={len(data)};{box}:{text}\a"
-    if mime != "image/png":
-        return "this terminal shows PNG images only"
+    if protocol == "kitty" and mime == "image/png":
+        return _kitty(data, columns, lines)
+    try:
+        from PIL import Image
+    except ModuleNotFoundError:
+        return _NO_PILLOW
+    try:
+        with Image.open(path) as image:
+            return _decoded(protocol, image, columns, lines)
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        return f"it cannot be decoded: {one_line(str(error))}"
+
+
+def _kitty(png: bytes, columns: int, lines: int) -> str:
     # One side of the box: with both, the image would be stretched to it.
-    width, height = (int.from_bytes(data[at : at + 4], "big") for at in (16, 20))
+    width, height = (int.from_bytes(png[at : at + 4], "big") for at in (16, 20))
     too_high = height * columns > lines * _CELL_RATIO * width
     side = f"r={lines}" if too_high else f"c={columns}"
+    text = b64encode(png).decode()
     chunks = [text[at : at + _CHUNK] for at in range(0, len(text), _CHUNK)]
     # q=2: the terminal reports nothing back, which would appear as typed text.
     controls = [f"a=T,f=100,q=2,{side},m=1", *["m=1"] * (len(chunks) - 1)]
@@ -99,3 +128,36 @@ def _sequence(protocol: Protocol, path: Path) -> str:
     return "".join(
         f"\x1b_G{control};{chunk}\x1b\\" for control, chunk in zip(controls, chunks, strict=True)
     )
+
+
+def _decoded(protocol: Protocol, image: "Image", columns: int, lines: int) -> str:
+    """Return what shows an image that this process has to decode, scaled to the box."""
+    from PIL import ImageOps
+
+    width, height = _cell_size()
+    upright = ImageOps.exif_transpose(image)
+    # An enlarged image would only be blurred, and be more to write.
+    upright.thumbnail((columns * width, lines * height))
+    if protocol == "kitty":
+        png = BytesIO()
+        upright.save(png, "PNG")
+        return _kitty(png.getvalue(), columns, lines)
+    few = upright.convert("RGB").quantize(256)
+    palette = few.getpalette() or []
+    colors = list(zip(palette[::3], palette[1::3], palette[2::3], strict=True))
+    return sixels(few.width, few.tobytes(), colors)
+
+
+def _cell_size() -> tuple[int, int]:
+    """Return width and height of a character of the terminal, in pixels."""
+    try:
+        import fcntl
+        import termios
+
+        found = fcntl.ioctl(sys.stdout.fileno(), termios.TIOCGWINSZ, bytes(8))
+    except (ImportError, OSError):  # Windows has no such call, and not every stream a number
+        return _CELL_SIZE
+    lines, columns, width, height = struct.unpack("HHHH", found)
+    if not (columns and lines and width >= columns and height >= lines):
+        return _CELL_SIZE
+    return width // columns, height // lines
