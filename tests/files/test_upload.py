@@ -14,7 +14,7 @@ import pytest
 from attrs import define, field
 
 from a2e_async._core.files.local_file import UploadSource
-from a2e_async._core.files.upload import LocalUpload, Uploader, prepare_upload
+from a2e_async._core.files.upload import LocalUpload, Uploader, next_step, prepare_upload
 from a2e_async.errors import ClientClosed, DecodeError, InvalidInput, TransferError
 from a2e_async.events import Transfer
 from a2e_async.models import MediaType
@@ -286,6 +286,15 @@ async def test_stalled_upload_is_tried_again(store: Store, kit: Kit, bench: Benc
     store.faults.append(Fault(hang=True))
     await bench.up.upload(await ready(WAV[:2000]), bench.presign)
     assert puts(store) == 2
+
+
+@pytest.mark.parametrize(
+    ("size", "seconds", "following"),
+    [(64, 0.01, 128), (1024, 0.01, 1024), (1024, 0.06, 64), (64, 50.0, 64)],
+)
+def test_a_slow_connection_gets_small_steps(size: int, seconds: float, following: int) -> None:
+    """Else no step would be over within the time after which a connection is given up."""
+    assert next_step(size * 1024, seconds) == following * 1024
 
 
 async def test_refused_by_the_store(store: Store, bench: Bench) -> None:

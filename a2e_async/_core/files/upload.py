@@ -22,6 +22,7 @@ from a2e_async._core.files.http_download import (
     retry_after_seconds,
 )
 from a2e_async._core.files.local_file import (
+    BLOCK_BYTES,
     LocalUpload,
     UploadSource,
     describe_change,
@@ -43,7 +44,11 @@ PRESIGNED_SECONDS: Final = 3600
 MAX_ATTEMPTS: Final = 5
 _EXPIRY_MARGIN: Final = 30.0  # s: an upload begun just before its URL expires is refused
 _MAX_UPLOAD_URLS: Final = 2  # paid for by one call at most, even if the clock jumps
-_SEND_BYTES: Final = 64 * 1024  # sent per step, so that a slow connection does not look stalled
+_MIN_SEND_BYTES: Final = 64 * 1024
+"""The first step of a body. Small, so that a slow connection does not look stalled."""
+
+_QUICK_STEP: Final = 0.05
+"""A step that takes fewer seconds is followed by a larger one, which costs less per byte."""
 
 
 Presign = Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
@@ -334,16 +339,25 @@ class _UploadBody:
         self._stall.deadline = anyio.current_time() + self._uploader.files.stall_timeout
 
     async def __aiter__(self) -> AsyncIterator[memoryview]:
-        done, size = 0, self._prepared.size
+        done, size, step = 0, self._prepared.size, _MIN_SEND_BYTES
         emit = self._uploader.files.emit
         while done < size:
             block = memoryview(await self._uploader.files.run(self._source.read, done))
-            for start in range(0, len(block), _SEND_BYTES):
-                yield block[start : start + _SEND_BYTES]
+            start = 0
+            while start < len(block):
+                began = anyio.current_time()
+                yield block[start : start + step]
+                start += step
+                step = next_step(step, anyio.current_time() - began)
                 self.extend_stall_deadline()
             done += len(block)
             if emit is not None:
                 emit(Transfer(direction="up", name=self._prepared.name, done=done, total=size))
+
+
+def next_step(size: int, seconds: float) -> int:
+    """Return how many bytes to send after a step of ``size`` bytes that took ``seconds``."""
+    return min(2 * size, BLOCK_BYTES) if seconds < _QUICK_STEP else _MIN_SEND_BYTES
 
 
 def _retrieve_exception(call: "asyncio.Task[_UploadUrl]") -> None:
