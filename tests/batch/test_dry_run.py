@@ -60,6 +60,45 @@ async def test_prices_and_nothing_spent(
         found["k0"].unwrap()
 
 
+async def test_similar_jobs_share_the_price_that_twenty_of_them_have(
+    a2e: A2E, sandbox: Sandbox
+) -> None:
+    """Thousands of prompts are priced in seconds; other settings are quoted for themselves."""
+    jobs = [a2e.talking_video.job(**{**TALK, "prompt": f"p{n}"}, key=f"k{n}") for n in range(100)]
+    jobs += [a2e.talking_video.job(**TALK, duration=9, key="long")]
+    found = await dry_run_outcomes(a2e, jobs)
+    cost = await a2e.talking_video.quote(**TALK)
+    plans = {key: o.plan for key, o in found.items() if o.plan is not None}
+    longer = plans.pop("long")
+    assert not longer.assumed
+    assert (longer.coins or 0) > cost
+    assert {plan.coins for plan in plans.values()} == {cost}
+    assert sum(plan.assumed for plan in plans.values()) == 80
+    assert all(plan.about == plan.assumed for plan in plans.values())
+    assert sandbox.calls["quote", ""] == 20 + 1 + 1  # includes the quote above
+    assert sandbox.ledger.charges == ()
+
+
+async def test_no_price_is_assumed_where_one_of_the_twenty_differs_or_fails(
+    a2e: A2E, sandbox: Sandbox
+) -> None:
+    own = await a2e.files.upload(media.speech())  # the sandbox knows its length
+    jobs = [a2e.dubbing.job(**{**DUB, "source_url": own}, key="own")]
+    for n in range(60):
+        source = f"https://media.example/{n}.wav"
+        jobs.append(a2e.dubbing.job(**{**DUB, "source_url": source}, key=f"k{n}"))
+    found = await dry_run_outcomes(a2e, jobs, limit=1)
+    coins = [o.plan.coins for o in found.values() if o.plan is not None]
+    assert len(set(coins)) == 2
+    assert not any(o.plan.assumed for o in found.values() if o.plan is not None)
+    assert sandbox.calls["quote", ""] == 61
+    sandbox.faults.http_error(400, role="quote")
+    found = await dry_run_outcomes(a2e, jobs[1:], limit=1)
+    assert sum(isinstance(o.error, InvalidRequest) for o in found.values()) == 1
+    assert not any(o.plan.assumed for o in found.values() if o.plan is not None)
+    assert sandbox.calls["quote", ""] == 61 + 60
+
+
 async def test_uploads_are_counted_not_made(a2e: A2E, sandbox: Sandbox) -> None:
     """Local files are checked; each content counts as one upload; durations may change prices."""
     sound = str(media.speech())

@@ -270,13 +270,16 @@ def test_a_long_dry_run_says_how_long_it_takes_and_how_far_it_is(
     a2e: Invoke, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("a2e_async.cli.progress.LINE_INTERVAL", 0.0)
-    write(Path("jobs.jsonl"), *(picture(f"a-{n}") for n in range(150)))
+    write(Path("jobs.jsonl"), *(picture(f"a-{n}", prompt=f"dog {n}") for n in range(150)))
     result = a2e("batch", "jobs.jsonl", "--dry-run")
     assert result.code == 0, result.err
     assert "checking jobs.jsonl: 100 jobs\n" in result.err
-    said = "requesting prices, at most 10 a second: up to 15.0 s; jobs with equal inputs share one"
-    assert f"\n{said}\n" in result.err
+    said = "requesting prices, at most 10 a second: up to 15.0 s"
+    assert f"\n{said}, less if jobs differ only in texts and media\n" in result.err
     assert "\nrequesting prices: 150 of 150 jobs\n" in result.err
+    assert result.out.startswith("about ")
+    assert result.out.endswith("coins for 150 jobs\n")
+    assert "\n130 jobs not quoted: other texts and media, but the settings of 20" in result.err
     rate = a2e_async.A2E.__init__.__kwdefaults__["rate"]
     assert rate == QUOTES_PER_SECOND
     assert duration_notice(50) is None

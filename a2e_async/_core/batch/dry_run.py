@@ -3,8 +3,9 @@
 import asyncio
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar, Final, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
 
 from attrs import define, evolve, field
 
@@ -22,7 +23,11 @@ from a2e_async._core.files.name_template import NameTemplate
 from a2e_async._core.journal.keys import key_conflict
 from a2e_async._core.journal.protocol import UPLOAD, Entry, State
 from a2e_async._core.submission.budget import PricedCall, Reservation
-from a2e_async._core.submission.quotes import body_before_upload, price_may_depend_on_duration
+from a2e_async._core.submission.quotes import (
+    body_before_upload,
+    price_may_depend_on_duration,
+    pricing_settings,
+)
 from a2e_async._core.tasks.kind import PreparedJob, check_pollable
 from a2e_async.errors import (
     BudgetExceeded,
@@ -36,6 +41,9 @@ R = TypeVar("R", bound=Record)
 
 MAX_CACHED_PRICES: Final = 10_000
 """How many prices are cached; jobs with equal request bodies are quoted once."""
+
+SAMPLE_SIZE: Final = 20
+"""How many quotes must agree before the price of jobs that differ in texts and media is assumed."""
 
 
 @define(kw_only=True, eq=False)
@@ -58,6 +66,7 @@ class DryRunPlanner:
     )
     """Errors that end the dry run. A full budget does not: it is reported per job."""
     _duplicates: DuplicateStore = field(factory=DuplicateStore, init=False)
+    _samples: "dict[str, _PriceSample]" = field(factory=dict[str, "_PriceSample"], init=False)
     _cached_prices: "dict[str, asyncio.Future[int | None]]" = field(
         factory=dict[str, "asyncio.Future[int | None]"], init=False
     )
@@ -144,34 +153,46 @@ class DryRunPlanner:
     # -- new jobs -----------------------------------------------------------------------------
 
     async def _plan_start(self, job: PreparedJob[R], file_digests: frozenset[str]) -> Plan:
-        coins = await self._fetch_price(job, file_digests)
+        coins, assumed = await self._find_price(job, file_digests)
         return Plan(
             step="start",
             coins=coins,
-            about=coins is not None and price_may_depend_on_duration(job.input),
+            about=assumed or (coins is not None and price_may_depend_on_duration(job.input)),
+            assumed=assumed,
             uploads=sum(
                 self._duplicates.count_occurrence("file", digest) == 1 for digest in file_digests
             ),
         )
 
-    async def _fetch_price(self, job: PreparedJob[R], file_digests: frozenset[str]) -> int | None:
+    async def _find_price(
+        self, job: PreparedJob[R], file_digests: frozenset[str]
+    ) -> tuple[int | None, bool]:
+        """Return the price of a job, and whether it is assumed from those of others."""
         path, body = job.kind.start.path, body_before_upload(job.kind, job.input)
         quoted_body = {name: value for name, value in body.items() if name != job.kind.name_field}
-        cache_key = hashlib.sha256(
-            json.dumps([path, quoted_body], sort_keys=True).encode()
-        ).hexdigest()
+        cache_key = _digest(path, quoted_body)
         quote = self._cached_prices.get(cache_key)
         if quote is None:
+            sample = self._sample_for(_digest(path, pricing_settings(job.kind, job.input)))
+            if (common := await sample.common_price()) is not None:
+                return common, True
             quote = asyncio.ensure_future(self.services.fetch_price(path, body))
+            sample.add(quote)
             if len(self._cached_prices) < MAX_CACHED_PRICES:
                 self._cached_prices[cache_key] = quote
         try:
             # Shielded: other jobs with the same request body wait for the same quote.
-            return await asyncio.shield(quote)
+            return await asyncio.shield(quote), False
         except InvalidRequest:
             if not file_digests:
                 raise
-            return None  # some kinds are only quoted with the files' URLs, after the upload
+            return None, False  # some kinds are only quoted with the files' URLs, after the upload
+
+    def _sample_for(self, settings: str) -> "_PriceSample":
+        sample = self._samples.get(settings) or _PriceSample()
+        if len(self._samples) < MAX_CACHED_PRICES:
+            self._samples[settings] = sample
+        return sample
 
     def _budget_refusal(self, job: PreparedJob[R], plan: Plan) -> BudgetExceeded | None:
         """Count the job's price in the copies; return an error if there is no room."""
@@ -185,3 +206,35 @@ class DryRunPlanner:
             reservation.split_upload().commit(UPLOAD, None)
         reservation.commit(job.kind.name, None)
         return None
+
+
+@define(eq=False)
+class _PriceSample:
+    """The first quotes for jobs that have the same settings, and other texts and media.
+
+    Created by the planner, which alone changes it.
+    """
+
+    quotes: "list[asyncio.Future[int | None]]" = field(
+        factory=list["asyncio.Future[int | None]"], init=False
+    )
+
+    def add(self, quote: "asyncio.Future[int | None]") -> None:
+        """Add a quote, unless there are enough."""
+        if len(self.quotes) < SAMPLE_SIZE:
+            self.quotes.append(quote)
+
+    async def common_price(self) -> int | None:
+        """Return the price of all quotes; None if they differ, fail, or are too few."""
+        if len(self.quotes) < SAMPLE_SIZE:
+            return None
+        await asyncio.wait(self.quotes)
+        prices = {
+            None if quote.cancelled() or quote.exception() else quote.result()
+            for quote in self.quotes
+        }
+        return prices.pop() if len(prices) == 1 else None
+
+
+def _digest(path: str, body: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps([path, body], sort_keys=True).encode()).hexdigest()

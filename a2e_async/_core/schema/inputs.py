@@ -33,6 +33,7 @@ from a2e_async._core.schema.media_input import (
 )
 from a2e_async._core.schema.validators import (
     TypePredicate,
+    accepts_free_text,
     accepts_mapping,
     accepts_sequence,
     describe_type,
@@ -147,6 +148,8 @@ class InputField:
     """Whether a media input may be a single file."""
     allows_mapping: bool
     """Whether the input may be, or contain, a mapping."""
+    free_text: bool
+    """Whether the input may be any text, and the package knows no values of it."""
     max_chars: int
     """Maximum length of a text, in characters."""
 
@@ -315,6 +318,7 @@ def _read_fields(cls: Any) -> tuple[InputField, ...]:
                 allows_list=accepts_sequence(hint),
                 allows_single=predicate_for(hint)("text"),
                 allows_mapping=accepts_mapping(hint),
+                free_text=accepts_free_text(hint),
                 max_chars=length,
             )
         )

@@ -63,6 +63,12 @@ def accepts_mapping(hint: Any) -> bool:
     )
 
 
+def accepts_free_text(hint: Any) -> bool:
+    """Return whether ``hint`` allows any text, and names no values."""
+    parts = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    return str in parts and not any(get_origin(part) is Literal for part in parts)
+
+
 def describe_type(hint: Any) -> str:
     """Describe ``hint`` for messages, such as ``text or a whole number``."""
     parts = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)

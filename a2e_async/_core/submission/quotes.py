@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
-from a2e_async._core.schema.inputs import AcceptedMedia, TaskInput, clean_url, is_url
+from a2e_async._core.schema.inputs import AcceptedMedia, TaskInput, clean_url, input_fields, is_url
 from a2e_async._core.tasks.kind import TaskKind
 from a2e_async.models import Output
 
@@ -28,6 +28,19 @@ def body_before_upload(kind: TaskKind[..., Any], inputs: TaskInput) -> dict[str,
         for f, index, value in inputs.media()
     }
     return kind.request_body(inputs, urls)
+
+
+def pricing_settings(kind: TaskKind[..., Any], inputs: TaskInput) -> dict[str, Any]:
+    """Return a start's body without its texts and media, which rarely change its price."""
+    left_out = {
+        f.wire_name for f in input_fields(type(inputs)) if f.free_text or f.media is not None
+    }
+    body = body_before_upload(kind, inputs)
+    return {
+        name: value
+        for name, value in body.items()
+        if name not in left_out and name != kind.name_field
+    }
 
 
 def needs_upload(value: Any) -> bool:

@@ -276,6 +276,7 @@ async def _print_prices(
 ) -> int:
     from a2e_async._core.journal.sqlite import SqliteJournal
     from a2e_async._core.submission.budget import Budget
+    from a2e_async._core.batch.dry_run import SAMPLE_SIZE
     from a2e_async.cli.batch.dry_run import CONCURRENT_QUOTES, PriceTotals, duration_notice
 
     # A dry run creates no journal: without the file, nothing was started before.
@@ -320,12 +321,18 @@ async def _print_prices(
         fits = total <= options.budget
         lines.append(_budget_fit(options, totals, total))
     context.printer.out("\n".join(lines))
-    if totals.approximate_count:
+    if totals.assumed_count:
+        context.printer.note(
+            f"{format_count(totals.assumed_count, 'job')} not quoted: other texts and media, but the "
+            f"settings of {SAMPLE_SIZE} quoted jobs, which all have the same price."
+        )
+    if totals.approximate_count > totals.assumed_count:
         context.printer.note(FILE_LENGTH_UNKNOWN)
     context.printer.note("Nothing was started.")
     figures = {
         "coins": totals.coins,
         "about": bool(totals.approximate_count),
+        "assumed": totals.assumed_count,
         "priced": totals.priced,
         "unpriced": totals.unpriced,
         "uploads": totals.upload_count,

@@ -14,10 +14,7 @@ CONCURRENT_QUOTES: Final = 200
 """Prices that are requested at the same time."""
 
 QUOTES_PER_SECOND: Final = 10
-"""The rate limit of a client, which bounds a dry run of different jobs.
-
-Which inputs change a price is known to the service alone, so only equal jobs share a quote.
-"""
+"""The rate limit of a client, which bounds a dry run of jobs with different settings."""
 
 MIN_SECONDS_TO_ANNOUNCE: Final = 10
 """Least duration (s) of a dry run that is announced."""
@@ -30,7 +27,7 @@ def duration_notice(job_count: int) -> str | None:
         return None
     return (
         f"requesting prices, at most {QUOTES_PER_SECOND} a second: up to "
-        f"{format_duration(seconds)}; jobs with equal inputs share one"
+        f"{format_duration(seconds)}, less if jobs differ only in texts and media"
     )
 
 
@@ -39,8 +36,9 @@ class PriceTotals:
     """The prices of a batch. ``coins`` is the sum over the ``priced`` jobs.
 
     ``unpriced`` jobs have no quote; ``begun`` jobs were started before and cost ``paid`` coins.
-    ``about`` counts priced jobs with an audio or video file that the service has not received,
-    ``uploads`` the files to upload; ``invalid`` holds the jobs that could not be started.
+    ``approximate_count`` are the priced jobs whose price may be another: those with an audio or
+    video file that the service has not received, and the ``assumed_count`` jobs with the price of
+    similar ones. ``upload_count`` are the files to upload; ``invalid`` holds the jobs that could not be started.
 
     Created by the command for one dry run, which adds each outcome.
     """
@@ -50,6 +48,7 @@ class PriceTotals:
     unpriced: int = 0
     begun: int = 0
     approximate_count: int = 0
+    assumed_count: int = 0
     paid: int = 0
     upload_count: int = 0
     invalid: ValidationResult = field(factory=ValidationResult)
@@ -76,3 +75,4 @@ class PriceTotals:
         else:
             self.priced, self.coins = self.priced + 1, self.coins + plan.coins
             self.approximate_count += plan.about
+            self.assumed_count += plan.assumed
