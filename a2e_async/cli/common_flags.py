@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Group, Parameter
 
-from a2e_async.cli.known_kinds import declared_name, kind_names
+from a2e_async.cli.known_kinds import declared_name, readable_kind_names
 
 COMMON = Group("Common", sort_key=100)
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 else:
     # The literals are what a shell completes. Any other text is accepted, so that `kind_named`
     # reports it: cyclopts would let pydantic, if a program has imported it, reject it first.
-    KindName = Annotated[Literal[kind_names()] | str, _as_kind]
+    KindName = Annotated[Literal[readable_kind_names()] | str, _as_kind]
 
 
 def switch(

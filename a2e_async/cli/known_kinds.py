@@ -49,6 +49,17 @@ def kind_names() -> tuple[str, ...]:
     return known_kinds().names()
 
 
+def readable_kind_names() -> tuple[str, ...]:
+    """Return the names of all kinds; without those of a file that cannot be used.
+
+    The command that needs the file reports the error.
+    """
+    try:
+        return kind_names()
+    except ConfigurationError:
+        return PACKAGED.names()
+
+
 # Commands ask for the kinds many times; all must get the same objects, from one reading.
 @lru_cache(maxsize=1)
 def _read(path: str, version: object) -> "KindRegistry":

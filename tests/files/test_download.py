@@ -5,6 +5,7 @@ import contextlib
 import errno
 import gzip
 import os
+import stat
 import sys
 import threading
 from pathlib import Path
@@ -258,6 +259,37 @@ async def test_without_a_length(store: Store, kit: Kit) -> None:
     store.no_length = True
     store.faults.append(Fault(cut=MIB))
     assert await kit.down.read(out(url), 2**30) == DATA
+
+
+@pytest.mark.parametrize("outcome", ["saved", "early sync fails", "cut off"])
+async def test_a_large_file_is_moved_to_the_disk_while_it_is_read(
+    store: Store, kit: Kit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, outcome: str
+) -> None:
+    """And no thread uses the file any more when the download has ended."""
+    monkeypatch.setattr("a2e_async._core.files.download._SYNC_EVERY", MIB)
+    data, fsync, synced = content(6 * MIB), os.fsync, list[int]()
+    url = store.put("/out.mp4", data)
+
+    def sync(fd: int) -> None:
+        if not stat.S_ISDIR(os.fstat(fd).st_mode):
+            synced.append(fd)
+            if outcome == "early sync fails" and len(synced) == 1:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    if outcome == "cut off":
+        store.always = Fault(cut=5 * MIB, headers={"ETag": ""}, ignore_range=True)
+    save = kit.down.save(out(url), tmp_path / "a.mp4", directory=False)
+    if outcome == "saved":
+        assert (await save).read_bytes() == data
+        assert len(synced) >= 2, "not only at the end"
+    else:
+        with pytest.raises(TransferError):
+            await save
+        assert not (tmp_path / "a.mp4").exists()
+    assert synced
+    assert open_files_below(tmp_path) == []
 
 
 async def test_stalled_answers_are_tried_again(store: Store, kit: Kit) -> None:

@@ -10,7 +10,7 @@ import pytest
 from a2e_async import A2E
 from a2e_async.cli import exit_codes, main
 from a2e_async.sandbox import Sandbox, media
-from tests.cli.conftest import Invoke, Result
+from tests.cli.conftest import Invoke, Result, ended, environment, popen
 
 FILM = """
 [short_film]
@@ -224,6 +224,24 @@ def test_inputs_with_the_names_of_parameters(
     checked = invoke("batch", "jobs.csv", "--dry-run")
     assert checked.code == exit_codes.USAGE
     assert "jobs.csv:2: self: it begins as JSON" in checked.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *("kinds", "kinds dubbing", "run short_film", "quote dubbing", "list dubbing", "credits"),
+        *("task show dubbing:66ea4dd8aa", "batch j.csv --dry-run"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_one_error_of_any_command(tmp_path: Path, words: str) -> None:
+    """In a process of its own: the declarations of flags name the kinds, too."""
+    (tmp_path / "j.csv").write_text("kind,key\nshort_film,k\n")
+    env = environment(A2E_KINDS="none.toml", A2E_API_KEY="key-0123456789abcdef")
+    process = popen(*words.split(), env=env, cwd=tmp_path)
+    failed = ended(process)
+    assert failed.code == exit_codes.USAGE
+    assert failed.err.startswith("error: A2E_KINDS: 'none.toml' cannot be read")
+    assert failed.err.count("\n") == 1
 
 
 @pytest.mark.parametrize(

@@ -474,6 +474,27 @@ def test_a_file_that_cannot_be_synced_is_not_resumed(
     assert disk.names() == []
 
 
+@pytest.mark.parametrize("ended", [True, False])
+def test_a_failure_of_an_early_sync_is_not_forgotten(
+    disk: Disk, monkeypatch: pytest.MonkeyPatch, ended: bool
+) -> None:
+    """The system reports it once: the sync at the end may succeed."""
+
+    def fails(_: int) -> None:
+        raise OSError(errno.EIO, "lost")
+
+    part = disk.part()
+    part.write([b"data"], '"v1"')
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fails)
+        part.sync()
+    if ended:
+        with pytest.raises(OSError, match="lost"):
+            part.finish(lambda _: "a.mp4", replace=True)
+    part.close(keep=True)
+    assert disk.names() == []
+
+
 def test_a_directory_that_cannot_be_synced_costs_nothing(
     disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -54,6 +54,10 @@ T = TypeVar("T")
 MAX_REDIRECTS: Final = 5
 
 _WORKERS: Final = 4
+
+_SYNC_EVERY: Final = 32 * 1024 * 1024
+"""Bytes after which what was written is moved to the disk."""
+
 _READ_BUFFER: Final = 512 * 1024
 _MAX_CHUNKS: Final = 256  # bounds the list when the server sends tiny chunks
 
@@ -339,22 +343,38 @@ def _redirect_error(url: str, where: str, status: int | None = None) -> Transfer
 class _WriteBehind:
     """Write-behind: one disk write at a time while the caller keeps reading.
 
-    Created by the downloader for one file; only its transfer uses it.
+    Beside it, what was written is moved from the cache to the disk, so that the end of a large file
+    has little left to wait for. Created by the downloader for one file; only its transfer uses it.
     """
 
     files: FileSession
     _running: "asyncio.Future[None] | None" = field(init=False, default=None)
+    _syncing: "asyncio.Future[None] | None" = field(init=False, default=None)
 
     async def put(self, call: Callable[..., None], *args: Any) -> None:
         """Start ``call`` once the previous one is done; raises that one's exception."""
         await self.flush()
         self._running = self.files.run_in_worker(call, *args)
 
+    def sync(self, call: Callable[[], None]) -> None:
+        """Start ``call``, which moves what was written to the disk, unless it is running."""
+        if self._syncing is None or self._syncing.done():
+            self._syncing = self.files.run_in_worker(call)
+
     async def flush(self) -> None:
         """Wait for the running call; raises its exception."""
         running, self._running = self._running, None
         if running is not None:
             await self.files.wait_for_worker(running)
+
+    async def finish(self) -> None:
+        """Wait for all running calls; raises the exception of a write."""
+        try:
+            await self.flush()
+        finally:
+            syncing, self._syncing = self._syncing, None
+            if syncing is not None:
+                await self.files.wait_for_worker(syncing)
 
 
 @define(eq=False)
@@ -511,7 +531,7 @@ class Downloader:
                 stream.close()
                 try:
                     with contextlib.suppress(OSError):  # the first error is the one to report
-                        await writer.flush()
+                        await writer.finish()
                 finally:
                     await self.files.run(lambda: part.close(keep=keep))
             if self.files.emit is not None:
@@ -549,7 +569,7 @@ class Downloader:
 
     async def _fill(self, stream: HttpDownload, part: PartFile, writer: _WriteBehind) -> None:
         blocks: list[bytes] = []
-        size = restart_count = 0
+        size = written = restart_count = 0
         try:
             while data := await stream.read():
                 if stream.restart_count != restart_count:
@@ -560,7 +580,10 @@ class Downloader:
                 if size >= BLOCK_BYTES or len(blocks) >= _MAX_CHUNKS:
                     part.resumable = not stream.encoded
                     await writer.put(part.write, blocks, stream.validator)
-                    blocks, size = [], 0
+                    written, blocks, size = written + size, [], 0
+                    if written >= _SYNC_EVERY:
+                        writer.sync(part.sync)
+                        written = 0
         except A2EError:
             if stream.restart_count != restart_count:
                 await writer.put(part.truncate)
@@ -570,7 +593,7 @@ class Downloader:
             await writer.flush()
             raise
         await writer.put(part.write, blocks, stream.validator)
-        await writer.flush()
+        await writer.finish()
         if part.size != stream.received and not stream.encoded:
             raise stream.make_error(f"was not written completely ({part.size:,} bytes). Try again.")
 

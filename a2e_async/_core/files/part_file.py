@@ -60,6 +60,7 @@ class PartFile:
     resumable: bool = field(init=False, default=True)
     _fd: int = field(init=False, default=-1)
     _shared: bool = field(init=False, default=False)
+    _sync_error: OSError | None = field(init=False, default=None)
 
     def open(self, *, target_is_file: bool) -> None:
         """Create the directory, open the part file and seek to its end. Raises OSError."""
@@ -143,6 +144,16 @@ class PartFile:
             if written:
                 rest[0] = memoryview(rest[0])[written:]
 
+    def sync(self) -> None:
+        """Move what was written to the disk. A failure is raised by `finish`.
+
+        After one, the content on disk is unknown, and the system does not report it again.
+        """
+        try:
+            os.fsync(self._fd)
+        except OSError as error:
+            self._sync_error = self._sync_error or error
+
     def truncate(self) -> None:
         """Discard the content and start at offset 0."""
         os.ftruncate(self._fd, 0)
@@ -160,11 +171,9 @@ class PartFile:
         replace = replace or self._has_same_content(target)
         if replace:
             self._refuse_special_target(target)
-        try:
-            os.fsync(self._fd)
-        except OSError:
-            self.resumable = False  # after a failed fsync the content on disk is unknown
-            raise
+        self.sync()
+        if self._sync_error is not None:
+            raise self._sync_error
         _store_validator(self._fd, None)
         if not _CAN_LOCK:
             self._close_fd()  # Windows cannot rename an open file
@@ -201,7 +210,8 @@ class PartFile:
             return
         # Elsewhere it is unlinked before the lock is released, so that no other writer can open a
         # file about to vanish. Windows cannot unlink an open file, and has no locks here.
-        drop = not (keep and self.resumable and self._shared and self.size and self.validator)
+        can_resume = self.resumable and self._sync_error is None and self._shared
+        drop = not (keep and can_resume and self.size and self.validator)
         if drop and _CAN_LOCK:
             with contextlib.suppress(OSError):
                 self.path.unlink()

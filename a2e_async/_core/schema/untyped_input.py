@@ -89,6 +89,7 @@ def untyped_field(name: str, media: AcceptedMedia | None) -> InputField:
         allows_list=True,
         allows_single=True,
         allows_mapping=media is None,  # checked as JSON, and copied
+        free_text=False,  # a text may be one of a few settings
         max_chars=MAX_TEXT_CHARS,
     )
 

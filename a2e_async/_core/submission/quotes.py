@@ -32,15 +32,10 @@ def body_before_upload(kind: TaskKind[..., Any], inputs: TaskInput) -> dict[str,
 
 def pricing_settings(kind: TaskKind[..., Any], inputs: TaskInput) -> dict[str, Any]:
     """Return a start's body without its texts and media, which rarely change its price."""
-    left_out = {
-        f.wire_name for f in input_fields(type(inputs)) if f.free_text or f.media is not None
-    }
+    left_out = {f.wire_name for f in input_fields(type(inputs)) if f.free_text}
+    left_out |= {f.wire_name for f, _, _ in inputs.media()} | {kind.name_field or ""}
     body = body_before_upload(kind, inputs)
-    return {
-        name: value
-        for name, value in body.items()
-        if name not in left_out and name != kind.name_field
-    }
+    return {name: value for name, value in body.items() if name not in left_out}
 
 
 def needs_upload(value: Any) -> bool:

@@ -274,9 +274,9 @@ def _report_line_errors(context: CommandContext, file: JobFile, checked: Validat
 async def _print_prices(
     context: CommandContext, options: BatchOptions, file: JobFile, checked: ValidationResult
 ) -> int:
+    from a2e_async._core.batch.dry_run import SAMPLE_SIZE
     from a2e_async._core.journal.sqlite import SqliteJournal
     from a2e_async._core.submission.budget import Budget
-    from a2e_async._core.batch.dry_run import SAMPLE_SIZE
     from a2e_async.cli.batch.dry_run import CONCURRENT_QUOTES, PriceTotals, duration_notice
 
     # A dry run creates no journal: without the file, nothing was started before.
@@ -323,8 +323,8 @@ async def _print_prices(
     context.printer.out("\n".join(lines))
     if totals.assumed_count:
         context.printer.note(
-            f"{format_count(totals.assumed_count, 'job')} not quoted: other texts and media, but the "
-            f"settings of {SAMPLE_SIZE} quoted jobs, which all have the same price."
+            f"{format_count(totals.assumed_count, 'job')} not quoted: other texts and media, but "
+            f"the settings of {SAMPLE_SIZE} quoted jobs, which all have the same price."
         )
     if totals.approximate_count > totals.assumed_count:
         context.printer.note(FILE_LENGTH_UNKNOWN)

@@ -38,7 +38,8 @@ class PriceTotals:
     ``unpriced`` jobs have no quote; ``begun`` jobs were started before and cost ``paid`` coins.
     ``approximate_count`` are the priced jobs whose price may be another: those with an audio or
     video file that the service has not received, and the ``assumed_count`` jobs with the price of
-    similar ones. ``upload_count`` are the files to upload; ``invalid`` holds the jobs that could not be started.
+    similar ones. ``upload_count`` are the files to upload; ``invalid`` holds the jobs that could
+    not be started.
 
     Created by the command for one dry run, which adds each outcome.
     """
