@@ -100,6 +100,24 @@ async def test_several_outputs_without_an_index(a2e: A2E, tmp_path: Path) -> Non
     assert [path.stem for path in paths] == ["fox", "fox-1"]
 
 
+async def test_outputs_are_in_order_whichever_was_saved_first(
+    make_client: MakeClient, tmp_path: Path
+) -> None:
+    """So that a second run finds the line of the first, and adds none."""
+    inputs = {"prompt": "a fox", "max_images": 2}
+    async with make_client() as a2e:
+        task = await a2e.text_to_image.start(**inputs, key="fox")
+        second, first = reversed((await task).outputs)
+        saved = [await output.save(tmp_path / "out" / "") for output in (second, first)]
+        job = a2e.text_to_image.job(**inputs, key="fox")
+        batch = a2e.batch([job], download_to=tmp_path / "out", manifest=True)
+        (outcome,) = [outcome async for outcome in batch]
+    assert outcome.earlier
+    assert outcome.paths == (*reversed(saved),)
+    (line,) = lines(tmp_path / "out")
+    assert [file["path"] for file in line["files"]] == [path.name for path in outcome.paths]
+
+
 async def test_the_manifest(make_client: MakeClient, sandbox: Sandbox, tmp_path: Path) -> None:
     """One line for each task, with checksums, and nothing that must stay secret."""
     out = tmp_path / "out"

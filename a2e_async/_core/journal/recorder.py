@@ -4,7 +4,7 @@ import asyncio
 import atexit
 import logging
 import weakref
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
@@ -562,6 +562,7 @@ class JournalRecorder:
         async with lock:
             entry = await self._find_entry(kind, ids[0]) or entry
             paths = {**entry.paths, f"{ids[0]}#{output.index}": _absolute_path(path)}
+            paths = _in_order_of_outputs(paths, entry.ids)
             done = entry.outputs is not None and len(paths) >= entry.outputs
             if done:
                 await self.split_remaining(entry)
@@ -756,6 +757,16 @@ def _withdraw_all() -> None:
 
 def _is_same_path(one: str, other: Path) -> bool:
     return Path(one).resolve() == other.resolve()
+
+
+def _in_order_of_outputs(paths: Mapping[str, str], ids: Sequence[str]) -> dict[str, str]:
+    """Return the saved paths in the order of a record's outputs, whichever was saved first."""
+
+    def position(item: tuple[str, str]) -> tuple[int, int]:
+        task_id, _, index = item[0].rpartition("#")
+        return (ids.index(task_id) if task_id in ids else len(ids)), int(index)
+
+    return dict(sorted(paths.items(), key=position))
 
 
 def _absolute_path(path: Path) -> str:
