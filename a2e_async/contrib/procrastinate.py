@@ -334,24 +334,25 @@ def _add_tasks(
         context: procrastinate.JobContext,
         /,
         *,
-        kind: str,
-        inputs: Mapping[str, Any],
+        kind: str = "",
+        inputs: Mapping[str, Any] | None = None,
         key: str | None = None,
         meta: Mapping[str, Any] | None = None,
         version: int = ARGUMENTS_VERSION,
         **others: Any,
     ) -> str:
         """Start a job of a kind, follow it, save its files; return its ref."""
-        _check_arguments(version, others)
+        required = {"kind": kind, "inputs": inputs}
+        _check_arguments(version, others, required, takes="kind, inputs, key, meta")
         own = key if key is not None else f"procrastinate:{context.job.id}"
         with _AbortOnCancel():
             async with client.use() as a2e:
-                return await finish(a2e, await a2e.kind(kind).start(**inputs, key=own, meta=meta))
+                return await finish(a2e, await a2e.kind(kind).start(**(inputs or {}), key=own, meta=meta))
 
     @to.task(name=f"{prefix}follow", queue=DEFAULT_QUEUE, retry=RetryTransientErrors())
-    async def follow(*, ref: str, version: int = ARGUMENTS_VERSION, **others: Any) -> str:
+    async def follow(*, ref: str = "", version: int = ARGUMENTS_VERSION, **others: Any) -> str:
         """Follow a job that is already started, save its files; return its ref."""
-        _check_arguments(version, others)
+        _check_arguments(version, others, {"ref": ref}, takes="ref")
         with _AbortOnCancel():
             async with client.use() as a2e:
                 task = _attach(a2e, ref)
@@ -380,14 +381,19 @@ def _add_tasks(
                     await manager.retry_job(job)
 
 
-def _check_arguments(version: int, others: Mapping[str, Any]) -> None:
+def _check_arguments(
+    version: int, others: Mapping[str, Any], required: Mapping[str, Any], *, takes: str
+) -> None:
+    """Check the arguments of a job, whose later form may lack those that are required here."""
     if version > ARGUMENTS_VERSION:
         raise _UnknownJob(
             f"This job has arguments of version {version}, this worker knows up to "
             f"{ARGUMENTS_VERSION}: update a2e-async. Until then the job stays in the queue."
         )
     if others:
-        raise TypeError(f"unexpected arguments: {', '.join(sorted(others))}")
+        raise InvalidInput(f"A job of this task takes {takes}; not {', '.join(sorted(others))}.")
+    if missing := [name for name, value in required.items() if value in (None, "")]:
+        raise InvalidInput(f"A job of this task takes {takes}; {missing[0]} is missing.")
 
 
 def _attach(a2e: A2E, ref: str) -> "Task[Any]":

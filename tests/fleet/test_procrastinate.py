@@ -354,9 +354,38 @@ async def test_jobs_for_other_code_stay_in_the_queue(url: str, sandbox: Sandbox)
         await defer(app, "a2e:follow", ref="dubbing:68c3e20ad54b2f0047dd3c4c", typo=1)
         await defer(app, "a2e:follow", ref="no ref")
         await defer(app, "a2e:start", **{**JOB, "kind": "typo"})
+        await defer(app, "a2e:start", job=JOB, version=2)
+        await defer(app, "a2e:follow", task="dubbing:68c3e20ad54b2f0047dd3c4c", version=2)
         await run(app)
-    assert states(url) == ["todo", "todo", "failed", "failed", "failed"]
+    assert states(url) == ["todo", "todo", "failed", "failed", "failed", "todo", "todo"]
     assert not sandbox.ledger.starts()
+
+
+@pytest.mark.parametrize(
+    ("task", "arguments", "text"),
+    [
+        ("a2e:start", {"kind": "dubbing", "input": {}}, "takes kind, inputs, key, meta; not input"),
+        ("a2e:start", {"kind": "dubbing"}, "takes kind, inputs, key, meta; inputs is missing"),
+        ("a2e:follow", {"refs": ["x"]}, "takes ref; not refs"),
+    ],
+)
+async def test_wrong_arguments_of_a_job(
+    url: str,
+    sandbox: Sandbox,
+    caplog: pytest.LogCaptureFixture,
+    task: str,
+    arguments: dict[str, Any],
+    text: str,
+) -> None:
+    """The error in the log says what the task takes, not how it is written."""
+    app = own_app(url, sandbox)
+    async with app.open_async():
+        await apply_schema(app)
+        await defer(app, task, **arguments)
+        await run(app)
+    assert states(url) == ["failed"]
+    assert text in caplog.text
+    assert "locals" not in caplog.text
 
 
 async def test_opening_waits_for_a_database_that_starts_later(
