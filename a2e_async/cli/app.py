@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final, get_args
 
 from attrs import frozen
-from cyclopts import App, ArgumentCollection, CycloptsError, MissingArgumentError
+from cyclopts import App, ArgumentCollection, CycloptsError, MissingArgumentError, UnknownOptionError
 
 from a2e_async._core.paths import expand_home
 from a2e_async._core.version import __version__
@@ -248,6 +248,8 @@ def _report_early_error(error: A2EError, tokens: Sequence[str]) -> int:
 
 def _report_usage_error(error: CycloptsError, tokens: Sequence[str]) -> int:
     message = one_line(str(error))
+    if isinstance(error, UnknownOptionError):
+        message = _misspelt_flag(tokens) or message
     if isinstance(error, MissingArgumentError) and error.argument is not None:
         flag = error.argument.name
         if not any(token.partition("=")[0] == flag for token in tokens):
@@ -260,8 +262,10 @@ def _report_usage_error(error: CycloptsError, tokens: Sequence[str]) -> int:
 
 
 def _misspelt_flag(tokens: Sequence[str]) -> str | None:
-    """Return the error for an unknown flag: it is probably the one that seems to be missing."""
+    """Return the error for an unknown flag: where one is missing, it is probably meant."""
     from difflib import get_close_matches
+
+    from a2e_async.cli.input_flags import ANY_INPUT
 
     app = build(tokens)
     for word in _command_words(tokens).split():
@@ -270,8 +274,12 @@ def _misspelt_flag(tokens: Sequence[str]) -> str | None:
     flags = tokens[: tokens.index("--")] if "--" in tokens else tokens
     for name in (word.partition("=")[0] for word in flags):
         if name.startswith("--") and name not in known:
-            close = get_close_matches(name, known, n=1)
-            return f"Unknown option: {name}.{f' Did you mean {close[0]}?' if close else ''}"
+            takes_any_input = f"--{ANY_INPUT}" in known
+            # An input's name may look like one of the few flags.
+            close = get_close_matches(name, known, n=1, cutoff=0.7 if takes_any_input else 0.6)
+            hint = f" Did you mean {close[0]}?" if close else ""
+            inputs = f" Inputs of this kind are --{ANY_INPUT} NAME=VALUE." if takes_any_input else ""
+            return f"Unknown option: {name}.{hint}{inputs}"
     return None
 
 

@@ -68,8 +68,12 @@ def add_examples(app: "App", words: str) -> None:
 
 def kind_example(verb: str, kind: str, flags: Sequence["InputFlag"]) -> str:
     """Return a command that gives a kind's required inputs."""
+    from a2e_async.cli.input_flags import ANY_INPUT
+
     given = [f"{flag.flag} {_EXAMPLE_VALUES.get(flag.name, _value(flag))}" for flag in flags]
     required = [text for text, flag in zip(given, flags, strict=True) if flag.required]
+    if any(flag.name == ANY_INPUT for flag in flags):
+        required.append(f"--{ANY_INPUT} prompt=dawn")
     return " ".join(["a2e", verb, kind, *required])
 
 
