@@ -336,3 +336,17 @@ def test_an_age_that_is_none_prunes_nothing(a2e: Invoke, kept: list[str], age: s
     result = a2e("journal", "prune", "jobs.db", f"--older-than={age}", "--yes")
     assert result.code == exit_codes.USAGE
     assert len(items(a2e, "--all")) == 3
+
+
+@pytest.mark.parametrize("given", ["postgresql://me:pw-9Zq@db/a2e", "host=db password=pw-9Zq"])
+def test_a_database_is_refused_as_such(
+    a2e: Invoke, monkeypatch: pytest.MonkeyPatch, given: str
+) -> None:
+    """The commands read files; what is said of an address never repeats it."""
+    monkeypatch.setenv("A2E_WEBHOOK_SECRET", "of this test, long enough")
+    for words in (["journal", "list", given], ["webhook", "listen", "--journal", given]):
+        result = a2e(*words)
+        assert result.code == exit_codes.USAGE
+        assert "file on this machine, but the address of a database was given" in result.err
+        assert ". The Python API takes PostgreSQL, too." in result.err
+        assert "pw-9Zq" not in result.err

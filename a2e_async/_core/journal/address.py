@@ -53,10 +53,14 @@ def database_address(text: str) -> str | None:
 
 def require_file_path(text: str) -> str:
     """Return ``text`` if it is the path of a file; raise `ConfigurationError` for an address."""
-    if database_address(text) is not None:
+    try:
+        is_file = database_address(text) is None
+    except ConfigurationError:  # such as an address that `Path` has changed
+        is_file = False
+    if not is_file:
         raise ConfigurationError(
             "This journal must be a file on this machine, but the address of a database was given. "
-            "Give the path of a file; A2E(journal=…) in Python accepts both."
+            "Give the path of a file. A2E(journal=…) in Python takes PostgreSQL, too."
         )
     return text
 
