@@ -8,7 +8,13 @@ from pathlib import Path
 from typing import Any, Final, get_args
 
 from attrs import frozen
-from cyclopts import App, ArgumentCollection, CycloptsError, MissingArgumentError, UnknownOptionError
+from cyclopts import (
+    App,
+    ArgumentCollection,
+    CycloptsError,
+    MissingArgumentError,
+    UnknownOptionError,
+)
 
 from a2e_async._core.paths import expand_home
 from a2e_async._core.version import __version__
@@ -278,7 +284,9 @@ def _misspelt_flag(tokens: Sequence[str]) -> str | None:
             # An input's name may look like one of the few flags.
             close = get_close_matches(name, known, n=1, cutoff=0.7 if takes_any_input else 0.6)
             hint = f" Did you mean {close[0]}?" if close else ""
-            inputs = f" Inputs of this kind are --{ANY_INPUT} NAME=VALUE." if takes_any_input else ""
+            inputs = (
+                f" Inputs of this kind are --{ANY_INPUT} NAME=VALUE." if takes_any_input else ""
+            )
             return f"Unknown option: {name}.{hint}{inputs}"
     return None
 

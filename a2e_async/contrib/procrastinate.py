@@ -347,7 +347,9 @@ def _add_tasks(
         own = key if key is not None else f"procrastinate:{context.job.id}"
         with _AbortOnCancel():
             async with client.use() as a2e:
-                return await finish(a2e, await a2e.kind(kind).start(**(inputs or {}), key=own, meta=meta))
+                return await finish(
+                    a2e, await a2e.kind(kind).start(**(inputs or {}), key=own, meta=meta)
+                )
 
     @to.task(name=f"{prefix}follow", queue=DEFAULT_QUEUE, retry=RetryTransientErrors())
     async def follow(*, ref: str = "", version: int = ARGUMENTS_VERSION, **others: Any) -> str:

