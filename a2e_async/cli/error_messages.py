@@ -1,5 +1,6 @@
 """The package's errors in the words of the command line: flags and commands, no Python."""
 
+import errno
 import re
 from pathlib import Path
 from typing import Final
@@ -111,6 +112,8 @@ def error_message(error: BaseException) -> str:
         for promise in _PART_FILE_PROMISES:
             text = text.replace(promise, "")
     text = in_cli_words(text)
+    if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+        return "Another program uses this port. Choose another with --port."
     if isinstance(error, A2EError | OSError) and text:
         return text
     return f"unexpected {type(error).__name__}{f': {text}' if text else ''} (see --debug)"

@@ -1,6 +1,7 @@
 """``a2e sandbox``: its options reach the sandbox, and unusable ones are refused before it runs."""
 
 import json
+import socket
 import ssl
 import urllib.error
 import urllib.request
@@ -85,3 +86,16 @@ def test_unusable_options_are_refused(invoke: Invoke, words: list[str], said: st
     assert (result.code, result.out) == (exit_codes.USAGE, "")
     assert said in result.err
     assert "Traceback" not in result.err
+
+
+@pytest.mark.parametrize("command", [("sandbox",), ("webhook", "listen")])
+def test_a_port_in_use(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    """The error names the flag to change."""
+    monkeypatch.setenv("A2E_WEBHOOK_SECRET", "of this test, long enough")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = invoke(*command, "--port", str(port))
+    assert result.code == exit_codes.SERVICE
+    assert result.err == "error: Another program uses this port. Choose another with --port.\n"
