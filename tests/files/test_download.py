@@ -392,6 +392,18 @@ async def test_complete_and_overlong_parts(
     assert parts(tmp_path) == []
 
 
+async def test_a_shorter_file_is_not_taken_for_what_was_read(
+    store: Store, kit: Kit, tmp_path: Path
+) -> None:
+    """A store may refuse the range of a newer file without comparing the version first."""
+    url = store.put("/a.mp4", DATA)
+    shorter = content(MIB, seed=8)
+    refusal = {"Content-Range": f"bytes */{MIB}", "ETag": '"newer"'}
+    store.faults.extend([Fault(cut=MIB), Fault(status=416, headers=refusal), Fault(data=shorter)])
+    target = await kit.down.save(out(url), tmp_path / "a.mp4", directory=False)
+    assert target.read_bytes() == shorter
+
+
 async def test_parallel_saves_to_one_path(store: Store, kit: Kit, tmp_path: Path) -> None:
     url = store.put("/a.mp4", DATA)
     store.faults.extend([Fault(cut=MIB), None, Fault(cut=100), Fault(cut=0)])
@@ -557,10 +569,8 @@ async def test_a_disk_that_really_is_full(store: Store, kit: Kit, tmp_path: Path
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_a_killed_process_leaves_a_part_to_resume(
-    store: Store, kit: Kit, tmp_path: Path
-) -> None:
-    url = store.put("/a.mp4", DATA)
+async def _kill_while_it_downloads(store: Store, url: str, path: Path) -> Path:
+    """Return the part file of a process that was killed after 2 MiB of a response."""
     store.faults.append(Fault(cut=2 * MIB))
     store.faults.append(Fault(hang=True))
     script = (
@@ -572,19 +582,39 @@ async def test_a_killed_process_leaves_a_part_to_resume(
         "    await output.save(sys.argv[2])\n"
         "asyncio.run(main())\n"
     )
-    child = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", script, url, tmp_path / "a.mp4"
-    )
+    child = await asyncio.create_subprocess_exec(sys.executable, "-c", script, url, path)
     while len(store.seen) < 2:
         await asyncio.sleep(0.01)
     child.kill()
     await child.wait()
-    [left] = parts(tmp_path)
+    [left] = parts(path.parent)
+    return left
+
+
+async def test_a_killed_process_leaves_a_part_to_resume(
+    store: Store, kit: Kit, tmp_path: Path
+) -> None:
+    url = store.put("/a.mp4", DATA)
+    left = await _kill_while_it_downloads(store, url, tmp_path / "a.mp4")
     size = left.stat().st_size
     assert MIB <= size <= 2 * MIB
     assert left.read_bytes() == DATA[:size]
     await fetch(kit, url, tmp_path / "a.mp4")
     assert ranges(store)[-1] == f"bytes={size}-"
+    assert (tmp_path / "a.mp4").read_bytes() == DATA
+
+
+async def test_decoded_bytes_of_a_killed_process_are_not_resumed(
+    store: Store, kit: Kit, tmp_path: Path
+) -> None:
+    """The store would continue with its compressed bytes at a position of the decoded ones."""
+    url = store.put("/a.mp4", gzip.compress(DATA, 1))
+    left = await _kill_while_it_downloads(store, url, tmp_path / "a.mp4")
+    size = left.stat().st_size
+    assert size >= MIB
+    assert left.read_bytes() == DATA[:size]
+    await fetch(kit, url, tmp_path / "a.mp4")
+    assert ranges(store)[-1] is None
     assert (tmp_path / "a.mp4").read_bytes() == DATA
 
 

@@ -81,7 +81,7 @@ def test_a_part_is_hidden_and_named_after_its_file_and_url(disk: Disk) -> None:
     part = disk.part(url=SIGNED)
     assert disk.names() == [f".a.mp4.{DIGEST}.part"]
     assert part.path == disk.directory / disk.names()[0]
-    assert (part.size, part.validator, part.resumable) == (0, None, True)
+    assert (part.size, part.validator) == (0, None)
     assert len(DIGEST) == 12
     assert url_digest(SIGNED) == DIGEST != url_digest(f"{URL}x")
     assert url_digest("https://m.example/\ud800")
@@ -233,10 +233,6 @@ def test_only_what_can_be_resumed_is_kept(disk: Disk) -> None:
     unwanted = disk.part()
     unwanted.write([b"half"], '"v1"')
     unwanted.close(keep=False)
-    broken = disk.part()
-    broken.write([b"half"], '"v1"')
-    broken.resumable = False
-    broken.close(keep=True)
     forgotten = disk.part()
     forgotten.write([b"half"], '"v1"')
     forgotten.truncate()
@@ -246,6 +242,15 @@ def test_only_what_can_be_resumed_is_kept(disk: Disk) -> None:
     withdrawn.write([b"half"], None)
     withdrawn.close(keep=True)
     assert disk.names() == []
+
+
+def test_the_version_of_discarded_bytes_is_not_left_beside_others(disk: Disk, notes: Notes) -> None:
+    """A killed process closes nothing: what the file says of itself has to be true at any time."""
+    part = disk.part()
+    part.write([b"half"], '"v1"')
+    part.truncate()
+    part.write([b"other"], None)
+    assert notes[part.path.stat().st_ino] == {}
 
 
 def test_a_part_is_let_go_once(disk: Disk) -> None:

@@ -578,8 +578,7 @@ class Downloader:
                 blocks.append(data)
                 size += len(data)
                 if size >= BLOCK_BYTES or len(blocks) >= _MAX_CHUNKS:
-                    part.resumable = not stream.encoded
-                    await writer.put(part.write, blocks, stream.validator)
+                    await writer.put(part.write, blocks, stream.resume_validator)
                     written, blocks, size = written + size, [], 0
                     if written >= _SYNC_EVERY:
                         writer.sync(part.sync)
@@ -588,11 +587,10 @@ class Downloader:
             if stream.restart_count != restart_count:
                 await writer.put(part.truncate)
             elif blocks:
-                await writer.put(part.write, blocks, stream.validator)
-            part.resumable = not stream.encoded
+                await writer.put(part.write, blocks, stream.resume_validator)
             await writer.flush()
             raise
-        await writer.put(part.write, blocks, stream.validator)
+        await writer.put(part.write, blocks, stream.resume_validator)
         await writer.finish()
         if part.size != stream.received and not stream.encoded:
             raise stream.make_error(f"was not written completely ({part.size:,} bytes). Try again.")

@@ -154,6 +154,14 @@ class HttpDownload:
         return any(decoder.active for decoder in self._decoders)
 
     @property
+    def resume_validator(self) -> str | None:
+        """The validator with which a later run may resume the bytes returned.
+
+        None for decoded bytes: the store would continue at that position of what it sends.
+        """
+        return None if self.encoded else self.validator
+
+    @property
     def _never_text(self) -> bool:
         """Whether the result cannot be a text file."""
         return not output_may_be_text(self.output, self.target, self.content_type)
@@ -251,7 +259,8 @@ class HttpDownload:
             self._accept_range(response, offset)
         elif status == 416 and offset:
             found = re.fullmatch(r"bytes\s+\*/(\d+)", response.headers.get("Content-Range", ""))
-            if found and int(found[1]) == offset and not self.encoded:
+            known = self.total == offset or self._same_version(response)
+            if found and int(found[1]) == offset and known and not self.encoded:
                 self.total = offset
                 self._end()
             else:

@@ -57,7 +57,6 @@ class PartFile:
     path: Path = field(init=False)
     size: int = field(init=False, default=0)
     validator: str | None = field(init=False, default=None)
-    resumable: bool = field(init=False, default=True)
     _fd: int = field(init=False, default=-1)
     _shared: bool = field(init=False, default=False)
     _sync_error: OSError | None = field(init=False, default=None)
@@ -158,6 +157,7 @@ class PartFile:
         """Discard the content and start at offset 0."""
         os.ftruncate(self._fd, 0)
         os.lseek(self._fd, 0, os.SEEK_SET)
+        _store_validator(self._fd, None)  # else a killed process leaves it beside other bytes
         self.size, self.validator = 0, None
 
     def finish(self, filename_for: Callable[[bytes], str], *, replace: bool) -> Path:
@@ -210,7 +210,7 @@ class PartFile:
             return
         # Elsewhere it is unlinked before the lock is released, so that no other writer can open a
         # file about to vanish. Windows cannot unlink an open file, and has no locks here.
-        can_resume = self.resumable and self._sync_error is None and self._shared
+        can_resume = self._sync_error is None and self._shared
         drop = not (keep and can_resume and self.size and self.validator)
         if drop and _CAN_LOCK:
             with contextlib.suppress(OSError):
