@@ -100,6 +100,33 @@ async def test_an_id_is_claimed_before_it_is_written(
     assert sorted(len(entry.ids) for entry in entries) == [0, 1]
 
 
+@pytest.mark.parametrize("kind", ["dubbing", "image_to_video"])
+async def test_a_response_that_was_to_another_start(
+    hostile: HostileServer, make_client: MakeClient, kind: str
+) -> None:
+    """A record with the mark of another start is not taken, though nothing has claimed its id."""
+    first = await outcome(start(make_client(), None, kind, name=None))
+
+    def record_of_first(_: Any) -> Any:
+        records = [{"_id": id, "name": hostile.tasks[id].name} for id in first]
+        return records if len(records) > 1 else records[0]
+
+    hostile.faults.add(Step.START, Fault.edit("of another start", record_of_first))
+    second = await outcome(start(make_client(), None, kind, name=None))
+    assert (first, second) == tuple(one.ids for one in hostile.ledger.starts)
+
+
+async def test_a_name_that_was_cut_behind_an_earlier_mark(
+    hostile: HostileServer, make_client: MakeClient
+) -> None:
+    """The mark of another start proves nothing if the user has put it into the name."""
+    a2e = make_client()
+    earlier = hostile.tasks[(await outcome(start(a2e, None, name=None)))[0]].name
+    hostile.faults.add(Step.START, Fault.field("name", earlier))
+    await start(a2e, None, name=earlier)
+    assert hostile.count(Step.LIST) == 0
+
+
 async def test_a_response_that_lists_other_starts(
     hostile: HostileServer, make_client: MakeClient
 ) -> None:

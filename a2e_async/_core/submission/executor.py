@@ -311,8 +311,10 @@ class StartExecutor(PaidExecutor[StartAttempt, Task[Any]]):
             )
         if start is None or isinstance(start, StartRefusal):
             return await self._recover(request, "the service reported success without a task")
-        if recovery is not None and len(start) > recovery.expected:
-            start = without_other_starts(kind, recovery.mark, start)
+        if recovery is not None:
+            start = without_other_starts(kind, recovery, start)
+        if not start:
+            return await self._recover(request, "the response was that to another start")
         return await self._handle_accepted(request, start)
 
     async def _handle_accepted(

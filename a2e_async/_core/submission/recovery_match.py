@@ -146,15 +146,20 @@ def has_mark(kind: TaskKind[..., Any], raw: RawRecord, mark: str) -> bool:
 
 
 def without_other_starts(
-    kind: TaskKind[..., Any], mark: str | None, rows: Sequence[RawRecord]
+    kind: TaskKind[..., Any], recovery: Recovery, rows: Sequence[RawRecord]
 ) -> tuple[RawRecord, ...]:
-    """Return the records of a response without those that show the mark of another start.
+    """Return the records of a start's response without those of other starts.
 
-    All of them if none is left: a response that names a task is never ignored.
+    Those show the mark of another start, and not its own. A service that cuts names may show only
+    an earlier mark which the user has put in the name, so such marks prove nothing.
     """
-    shown = [_MARK.findall(_shown_name(kind, raw).casefold()) for raw in rows]
-    own = tuple(raw for raw, marks in zip(rows, shown, strict=True) if not marks or mark in marks)
-    return own or tuple(rows)
+    if recovery.mark is None or kind.name_field is None:
+        return tuple(rows)
+    expected = set(_MARK.findall((recovery.name or recovery.mark).casefold()))
+    shown = [set(_MARK.findall(_shown_name(kind, raw).casefold())) for raw in rows]
+    return tuple(
+        raw for raw, marks in zip(rows, shown, strict=True) if not marks or marks & expected
+    )
 
 
 def match_starts(
