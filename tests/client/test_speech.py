@@ -10,6 +10,7 @@ import anyio
 import pytest
 
 from a2e_async import A2E
+from a2e_async._core.journal.sqlite import SqliteJournal
 from a2e_async._core.submission.calls import MAX_UNCLAIMED_PER_KIND
 from a2e_async.account.voices import Voice
 from a2e_async.errors import (
@@ -221,6 +222,37 @@ async def test_cancelled_before_it_was_sent(a2e: A2E, sandbox: Sandbox, voice: s
     await a2e.voices.public()  # held as well: the pause is over now
     assert sandbox.calls[SPEAK] == 1
     assert nothing_charged(sandbox)
+
+
+class SlowJournal(SqliteJournal):
+    """Drops entries only once it is released."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.dropping, self.free = asyncio.Event(), asyncio.Event()
+
+    async def drop(self, key: str) -> None:
+        self.dropping.set()
+        await self.free.wait()
+        await super().drop(key)
+
+
+async def test_called_again_at_once_after_a_cancellation(
+    make_client: MakeClient, sandbox: Sandbox, voice: str, tmp_path: Path
+) -> None:
+    """The entry of a call that was not sent is not taken for one whose response was lost."""
+    journal = SlowJournal(tmp_path / "jobs.db")
+    a2e = make_client(journal=journal)
+    sandbox.faults.http_error(429, role="action", retry_after=0.5)
+    saying = asyncio.create_task(a2e.speech.say(TEXT, tts_id=voice, key="k"))
+    await until(lambda: sandbox.calls[SPEAK])
+    saying.cancel()
+    await journal.dropping.wait()
+    again = asyncio.create_task(a2e.speech.say(TEXT, tts_id=voice, key="k"))
+    await turns(20)
+    journal.free.set()
+    assert await (await again).read()
+    assert spoken(sandbox) == 1
 
 
 async def test_429_to_speech_without_a_caller(a2e: A2E, sandbox: Sandbox, voice: str) -> None:

@@ -365,6 +365,10 @@ class ChargedCalls(PaidRequests["CallAttempt[Any]", Any]):
         call, key = attempt.charged_call, attempt.key
         assert key is not None  # noqa: S101  # the user's
         known = self._attempts_by_key.get(key)
+        if known is not None and known.withdrawn and known.run_task is not None:
+            # It is still in the journal, where it would be taken for a call that was sent.
+            await asyncio.wait([known.run_task])
+            known = self._attempts_by_key.get(key)
         if known is None:
             if (entry := await self._executor.journaled(key)) is not None:
                 return self._restored(attempt, entry)
@@ -374,8 +378,8 @@ class ChargedCalls(PaidRequests["CallAttempt[Any]", Any]):
         try:
             result: T = await self._join(known)
         except BaseException:
-            if not known.waiter_count and known.result is None and not known.sent:
-                self._attempts_by_key.pop(key, None)  # nothing was paid: a later call may try again
+            if known.run_task is None or known.run_task.done():  # an eager task may be done already
+                self._release_unpaid_key(known)
             raise
         return result
 
@@ -430,6 +434,18 @@ class ChargedCalls(PaidRequests["CallAttempt[Any]", Any]):
 
     def _execute(self, request: "CallAttempt[T]") -> Coroutine[Any, Any, T]:
         return self._executor.run(request)
+
+    def _on_done(
+        self, request: "CallAttempt[Any]", error: BaseException | None, *, cancelled: bool
+    ) -> None:
+        self._release_unpaid_key(request)
+
+    def _release_unpaid_key(self, request: "CallAttempt[Any]") -> None:
+        """Let a later call use the key of one that has ended without being paid."""
+        key = request.key or ""
+        unpaid = request.result is None and not request.sent
+        if unpaid and self._attempts_by_key.get(key) is request:
+            del self._attempts_by_key[key]
 
     def _report_unknown(self, request: "CallAttempt[Any]", reason: str) -> StartOutcomeUnknown:
         return self._executor.report_unknown(request, reason)
