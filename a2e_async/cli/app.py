@@ -1,9 +1,9 @@
 """The command line as a whole: its commands, its help and its usage errors."""
 
-import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
+from inspect import BoundArguments
 from pathlib import Path
 from typing import Any, Final, get_args
 
@@ -21,8 +21,13 @@ from a2e_async._core.version import __version__
 from a2e_async.cli import exit_codes
 from a2e_async.cli.examples import add_examples
 from a2e_async.cli.flag_order import move_common_flags_last, name_kind, name_stdin
-from a2e_async.cli.printer import Printer, one_line, replace_unencodable_characters
-from a2e_async.errors import A2EError, ConfigurationError, InvalidInput
+from a2e_async.cli.printer import Printer, one_line
+from a2e_async.cli.streams import (
+    correct_terminal_width,
+    redirect_to_devnull,
+    replace_unencodable_characters,
+)
+from a2e_async.errors import ConfigurationError
 
 
 def _expand_home_in_paths(_app: App, _names: Sequence[str], given: ArgumentCollection) -> None:
@@ -223,6 +228,7 @@ def _not_called() -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code."""
     replace_unencodable_characters()
+    correct_terminal_width()
     if arguments[:1] == ["_complete"]:
         from a2e_async.cli.completion import complete
 
@@ -236,13 +242,28 @@ def run(arguments: Sequence[str]) -> int:
         return _report_early_error(error, tokens)
     called: Callable[..., int | None] = command
     try:
+        if isinstance(getattr(called, "__self__", None), App):  # its help, or that of a command
+            return _print_help(called, bound)
         code = called(*bound.args, **bound.kwargs)
-    except (InvalidInput, ConfigurationError) as error:
+    except Exception as error:
         return _report_early_error(error, tokens)
     return exit_codes.OK if code is None else code
 
 
-def _report_early_error(error: A2EError, tokens: Sequence[str]) -> int:
+def _print_help(called: Callable[..., int | None], bound: BoundArguments) -> int:
+    """Print a help; a reader that has gone away is no error."""
+    printer = Printer()
+    try:
+        called(*bound.args, **bound.kwargs)
+    except SystemExit:  # what rich makes of a broken pipe
+        return exit_codes.OK
+    except OSError as error:
+        redirect_to_devnull(sys.stdout)
+        printer.report_lost(error)
+    return printer.exit_code(exit_codes.OK)
+
+
+def _report_early_error(error: Exception, tokens: Sequence[str]) -> int:
     """Report an error that was raised before the command had a context."""
     from a2e_async.cli.common_flags import OutputFlags
     from a2e_async.cli.context import CommandContext
@@ -260,10 +281,10 @@ def _report_usage_error(error: CycloptsError, tokens: Sequence[str]) -> int:
         flag = error.argument.name
         if not any(token.partition("=")[0] == flag for token in tokens):
             message = _misspelt_flag(tokens) or f"{flag} is required."
-    sys.stderr.write(f"error: {message}\nSee: a2e {_command_words(tokens)}--help\n")
-    if "--json" in tokens:
-        document = {"type": "Usage", "message": message, "exit_code": exit_codes.USAGE}
-        sys.stdout.write(f"{json.dumps({'error': document})}\n")
+    printer = Printer(as_json="--json" in tokens)
+    printer.error(f"error: {message}\nSee: a2e {_command_words(tokens)}--help")
+    document = {"type": "Usage", "message": message, "exit_code": exit_codes.USAGE}
+    printer.json({"error": document})
     return exit_codes.USAGE
 
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, get_args, get_
 from cyclopts import Parameter
 
 from a2e_async.cli import exit_codes
-from a2e_async.cli.known_kinds import declared_name, kind_named, kind_names
+from a2e_async.cli.known_kinds import declared_name, kind_named, readable_kind_names
 from a2e_async.cli.printer import Printer
+from a2e_async.errors import A2EError
 
 if TYPE_CHECKING:
     from cyclopts import App
@@ -75,10 +76,15 @@ def completion(shell: Annotated[Shell, Parameter(help="The shell.")], /) -> int:
 def complete(words: Sequence[str]) -> int:
     """Print what can replace the last word, one candidate on a line, for the scripts."""
     *before, word = words or ("",)
-    for candidate in candidates(before, word):
+    printer = Printer()
+    try:
+        found = candidates(before, word)
+    except A2EError:  # such as a broken file of A2E_KINDS, which the command itself reports
+        return exit_codes.USAGE
+    for candidate in found:
         if candidate == FILES or candidate.startswith(word):
-            Printer().out(candidate)
-    return exit_codes.OK
+            printer.out(candidate)
+    return printer.exit_code(exit_codes.OK)
 
 
 def candidates(before: Sequence[str], word: str) -> Sequence[str]:
@@ -87,7 +93,7 @@ def candidates(before: Sequence[str], word: str) -> Sequence[str]:
 
     tokens = [declared_name(one) for one in before]
     if len(tokens) == 1 and tokens[0] in START_COMMANDS and not word.startswith("-"):
-        return kind_names()  # without the import of all kinds
+        return readable_kind_names()  # without the import of all kinds
     app, depth = build(tokens), 0
     for token in tokens:
         if token not in _commands(app):

@@ -2,7 +2,8 @@
 
 import sys
 
-from a2e_async.cli.printer import Printer, is_terminal
+from a2e_async.cli.printer import Printer
+from a2e_async.cli.streams import is_terminal
 
 
 def confirm(printer: Printer, question: str, verb: str, done: str) -> bool:
@@ -16,8 +17,7 @@ def confirm(printer: Printer, question: str, verb: str, done: str) -> bool:
             "without confirmation."
         )
         return False
-    sys.stderr.write(f"{question} [y/N] ")
-    sys.stderr.flush()
+    printer.ask(f"{question} [y/N] ")
     if sys.stdin.readline().strip().lower() in ("y", "yes"):
         return True
     printer.error(f"Nothing was {done}.")

@@ -46,8 +46,15 @@ _REPLACEMENTS: Final[tuple[tuple[str, str], ...]] = (
     (r"\bpage_size\b", "--page-size"),
     (r"\bretry_failed\b", "--retry-failed"),
     (r"\bunknown_cost\b", "--unknown-cost"),
+    (r" and report it with this error's excerpt", "; --debug prints the response to report"),
     (r"\bbase_url\b", "--base-url"),
     (r"\bapi_key\b", "the API key"),
+    (
+        r"Pass one like (\S+) as proxy=…; or, if it comes from the environment, pass "
+        r"trust_env=False\.",
+        r"It comes from HTTPS_PROXY, HTTP_PROXY or ALL_PROXY, or from the settings of the system: "
+        r"correct it, such as \1, or unset it.",
+    ),
     (r"\b(\w+)=…", r"\1"),
 )
 
@@ -78,7 +85,7 @@ def in_cli_words(text: str) -> str:
 
 def error_message(error: BaseException) -> str:
     """Return an error's message on one line; the class is named for unexpected errors."""
-    text = one_line(str(error))
+    text = one_line(_system_error(error) if isinstance(error, OSError) else str(error))
     if isinstance(error, TaskTimeout):
         if error.task is not None and error.task.record is None and error.__cause__ is None:
             return (
@@ -117,6 +124,13 @@ def error_message(error: BaseException) -> str:
     if isinstance(error, A2EError | OSError) and text:
         return text
     return f"unexpected {type(error).__name__}{f': {text}' if text else ''} (see --debug)"
+
+
+def _system_error(error: OSError) -> str:
+    """Return what the system says of a file or connection, without Python's number of the error."""
+    if error.strerror is None or error.filename is None:
+        return error.strerror or str(error)
+    return f"{error.filename}: {error.strerror}"
 
 
 def _check_ref(ref: str) -> str:

@@ -33,12 +33,12 @@ def kinds(kind: KindName | None = None, /, *, flags: OutputFlags = OutputFlags()
             return report_error(error, CommandContext(flags=flags, printer=printer))
         printer.out(_details(found))
         printer.json(_kind_json(found))
-        return exit_codes.OK
+        return printer.exit_code(exit_codes.OK)
     all_kinds = [kind_named(name) for name in kind_names()]
     printer.out(columns([COLUMNS, *(_row(each) for each in all_kinds)]))
     printer.out(f"\n{TESTED_LIVE_NOTE}\nThe inputs of one kind: a2e kinds KIND")
     printer.json([_kind_json(each) for each in all_kinds])
-    return exit_codes.OK
+    return printer.exit_code(exit_codes.OK)
 
 
 def _row(kind: TaskKind[..., Any]) -> tuple[str, ...]:

@@ -40,8 +40,8 @@ def kind_named(name: str) -> "TaskKind[..., Any]":
 
 def declared_name(name: str) -> str:
     """Return a kind's name as it is declared: hyphens may be given for underscores."""
-    declared = name.replace("-", "_")
-    return declared if name not in kind_names() and declared in kind_names() else name
+    declared, known = name.replace("-", "_"), readable_kind_names()
+    return declared if name not in known and declared in known else name
 
 
 def kind_names() -> tuple[str, ...]:

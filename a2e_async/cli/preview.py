@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from a2e_async._core.files.media_types import SNIFF_BYTES, sniff_media_type
 from a2e_async.cli.common_flags import switch
-from a2e_async.cli.printer import Printer, is_terminal, one_line
+from a2e_async.cli.printer import Printer, one_line
 from a2e_async.cli.sixel import sixels
+from a2e_async.cli.streams import is_terminal
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -1,23 +1,20 @@
 """Writes results to stdout and everything else to stderr, on any terminal."""
 
 import contextlib
-import errno
 import json
-import os
 import re
 import sys
 from collections.abc import Generator, Sequence
-from typing import TYPE_CHECKING, Any, Final, TextIO
+from typing import TYPE_CHECKING, Any, Final
 
 from attrs import define, field
 
 from a2e_async.cli import exit_codes
+from a2e_async.cli.streams import is_dumb, is_terminal, write
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
-
-_ASCII: Final = str.maketrans({"·": "-", "…": "..."})
 
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 """Characters that a terminal obeys instead of showing them, but for the tab and the line feed."""
@@ -62,11 +59,15 @@ class Printer:
     def note(self, text: str) -> None:
         """Write an informative line to stderr; nothing if ``quiet``."""
         if not self.quiet:
-            _write(sys.stderr, f"{_escape_controls(text)}\n")
+            write(sys.stderr, f"{_escape_controls(text)}\n")
 
     def error(self, text: str) -> None:
         """Write a line to stderr, even if ``quiet``."""
-        _write(sys.stderr, f"{_escape_controls(text)}\n")
+        write(sys.stderr, f"{_escape_controls(text)}\n")
+
+    def ask(self, question: str) -> None:
+        """Write a question to stderr, even if ``quiet``; the answer follows on the same line."""
+        write(sys.stderr, _escape_controls(question))
 
     @contextlib.contextmanager
     def drawing(self, display: "Progress") -> Generator[None]:
@@ -88,8 +89,13 @@ class Printer:
         return exit_codes.SERVICE if self._lost and code == exit_codes.OK else code
 
     def _write_result(self, text: str) -> None:
-        error = _write(sys.stdout, text)
-        if error is not None and not self._lost:
+        error = write(sys.stdout, text)
+        if error is not None:
+            self.report_lost(error)
+
+    def report_lost(self, error: OSError) -> None:
+        """Print, once, that stdout cannot be written."""
+        if not self._lost:
             self._lost = True
             self.error(
                 f"error: stdout cannot be written: {error.strerror}. The command continues, and "
@@ -101,36 +107,6 @@ class Printer:
         from rich.console import Console
 
         return Console(stderr=stderr, highlight=False, soft_wrap=not stderr)
-
-
-def is_terminal(stream: TextIO | None) -> bool:
-    """Return whether a stream is a terminal; a closed stream is not."""
-    try:
-        return stream is not None and stream.isatty()
-    except ValueError:
-        return False
-
-
-def is_dumb() -> bool:
-    """Return whether the terminal cannot move its cursor."""
-    return os.environ.get("TERM", "").lower() in ("dumb", "unknown")
-
-
-def replace_unencodable_characters() -> None:
-    """Replace characters that the terminal's encoding lacks, instead of raising at a result."""
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(AttributeError, ValueError):
-            if stream.errors == "strict":
-                stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # only a TextIOWrapper has it
-
-
-def encodable(text: str, encoding: str | None) -> str:
-    """Return ``text`` with `·` and `…` in ASCII if the encoding lacks them."""
-    try:
-        text.encode(encoding or "ascii")
-    except UnicodeEncodeError:
-        return text.translate(_ASCII)
-    return text
 
 
 def columns(rows: Sequence[Sequence[str]], *, gap: int = 2) -> str:
@@ -152,30 +128,3 @@ def _escape_controls(text: str) -> str:
 def one_line(text: str) -> str:
     """Return a text without line breaks."""
     return " ".join(text.split())
-
-
-def _write(stream: TextIO | None, text: str) -> OSError | None:
-    """Write to a stream; return the error of one that is not closed, such as that of a full disk.
-
-    Nothing is raised: a command has more to do than to print.
-    """
-    if stream is None:  # closed before the process started
-        return None
-    try:
-        stream.write(encodable(text, stream.encoding))
-        stream.flush()
-    except ValueError:  # closed since
-        return None
-    except OSError as error:
-        redirect_to_devnull(stream)
-        # Windows reports a broken pipe as EINVAL; a closed terminal reports EIO.
-        return None if error.errno in (errno.EPIPE, errno.EINVAL, errno.EIO) else error
-    return None
-
-
-def redirect_to_devnull(stream: TextIO) -> None:
-    """Redirect a broken stream to the null device: the flush at exit would print a traceback."""
-    with contextlib.suppress(OSError, ValueError):
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, stream.fileno())
-        os.close(null)

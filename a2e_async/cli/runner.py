@@ -15,7 +15,7 @@ from a2e_async.cli.error_messages import describe_lost_start, error_message, whe
 from a2e_async.cli.formatting import output_json
 from a2e_async.cli.printer import Printer
 from a2e_async.cli.signals import SignalHandler, handle_signals
-from a2e_async.errors import StartOutcomeUnknown, TaskGone
+from a2e_async.errors import DecodeError, StartOutcomeUnknown, TaskGone
 
 RESULT_ON_SITE: Final = "its result is shown on the service's site."
 """What to say of tasks for which the service has no status operation."""
@@ -98,6 +98,8 @@ def report_error(error: Exception, context: CommandContext) -> int:
     message = error_message(error)
     if context.flags.debug:
         printer.error("".join(traceback.format_exception(error)).rstrip())
+        if isinstance(error, DecodeError) and error.excerpt:
+            printer.error(f"response: {error.excerpt}")
     printer.error(f"error: {message}")
     document: dict[str, Any] = {
         "type": type(error).__name__,

@@ -291,6 +291,16 @@ def test_a_dry_run_of_a_wrong_file(a2e: Invoke, sandbox: Sandbox) -> None:
     assert sandbox.calls_total == 0
 
 
+def test_a_dry_run_without_prices_does_not_blame_the_file(a2e: Invoke, sandbox: Sandbox) -> None:
+    sandbox.faults.malformed(role="quote", times=None)
+    write(Path("jobs.jsonl"), picture("a"), picture("b", prompt="cat"))
+    result = a2e("batch", "jobs.jsonl", "--dry-run", "--json")
+    assert result.code == exit_codes.SERVICE
+    assert result.document["error"]["exit_code"] == exit_codes.SERVICE
+    assert "error: 2 jobs could not be priced. Nothing was started.\n" in result.err
+    assert "this error's excerpt" not in result.err
+
+
 # -- however it ends ---------------------------------------------------------------------------
 
 

@@ -217,3 +217,10 @@ def test_every_json_is_one_document(a2e: Invoke) -> None:
         result = a2e(*words, "--json")
         assert result.out.count("\n") == 1
         json.loads(result.out)
+
+
+def test_debug_prints_a_response_that_is_none_of_the_api(a2e: Invoke, sandbox: Sandbox) -> None:
+    sandbox.faults.malformed(role="coins", times=None)
+    result = a2e("credits")
+    assert "--debug prints the response" in result.err
+    assert "\nresponse: " in a2e("credits", "--debug").err

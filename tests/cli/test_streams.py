@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from a2e_async.cli.printer import Printer, columns, encodable, is_terminal
+from a2e_async.cli.printer import Printer, columns
+from a2e_async.cli.streams import encodable, is_terminal
 from a2e_async.sandbox import Sandbox
 
 from .conftest import KEY, Result, ended, environment, popen

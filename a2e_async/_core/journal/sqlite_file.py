@@ -53,8 +53,15 @@ def check_journal_path(path: str | os.PathLike[str]) -> Path:
     if not text or text == ":memory:" or text.startswith("file:"):
         raise JournalError("The journal must be a file on this machine. Give the path of a file.")
     where = Path(expand_home(text)).absolute()
-    if where.is_dir():
+    try:
+        exists, is_directory, is_file = where.exists(), where.is_dir(), where.is_file()
+    except OSError as error:  # a name that is too long, or a directory that must not be read
+        reason = error.strerror or str(error)
+        raise unusable_journal_error(where, reason, "Give another path.") from error
+    if is_directory:
         raise unusable_journal_error(where, "it is a directory", "Give the path of a file.")
+    if exists and not is_file:
+        raise unusable_journal_error(where, "it is not a regular file", "Give another path.")
     if not where.parent.is_dir():
         raise unusable_journal_error(
             where, "its directory does not exist", "Create the directory first."
@@ -118,7 +125,8 @@ def journal_error_from(path: Path, error: Exception) -> JournalError:
             path, "it is corrupt", "Keep a copy of it and restore a backup."
         )
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN) or isinstance(error, OSError):
-        reason = f"it cannot be opened for writing ({error})"
+        why = error.strerror if isinstance(error, OSError) else error
+        reason = f"it cannot be opened for writing ({why})"
         return unusable_journal_error(
             path, reason, "Check the permissions of the file and of its directory."
         )

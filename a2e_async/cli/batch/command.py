@@ -250,7 +250,13 @@ async def _batch(
     return await _run(context, options, file, checked.job_count, budget)
 
 
-def _report_line_errors(context: CommandContext, file: JobFile, checked: ValidationResult) -> int:
+def _report_line_errors(
+    context: CommandContext,
+    file: JobFile,
+    checked: ValidationResult,
+    other_error: BaseException | None = None,
+) -> int:
+    """Print the errors in lines; return the exit code, that of ``other_error`` if there is one."""
     for error in checked.errors:
         context.printer.error(error.text(file.label))
     if checked.not_utf8_count > 1:
@@ -261,14 +267,18 @@ def _report_line_errors(context: CommandContext, file: JobFile, checked: Validat
     if count > MAX_PRINTED_ERRORS:
         context.printer.error(f"... and {count - MAX_PRINTED_ERRORS} more")
     message = f"{file.label} has {format_count(count, 'error')}. Nothing was started."
+    name, code = "InvalidInput", exit_codes.USAGE
+    if other_error is not None:
+        message = f"{format_count(count, 'job')} could not be priced. Nothing was started."
+        name, code = type(other_error).__name__, exit_codes.code_for(other_error)
     context.printer.error(f"error: {message}")
     errors = [
         {"line": error.number, "field": error.field, "message": error.message}
         for error in checked.errors
     ]
-    document = {"type": "InvalidInput", "message": message, "exit_code": exit_codes.USAGE}
+    document = {"type": name, "message": message, "exit_code": code}
     context.printer.json({"error": {**document, "errors": errors, "count": count}})
-    return exit_codes.USAGE
+    return code
 
 
 async def _print_prices(
@@ -301,7 +311,7 @@ async def _print_prices(
                     totals.add(outcome)
                     show(f"requesting prices: {totals.job_count} of {checked.job_count} jobs")
     if totals.invalid.error_count:
-        return _report_line_errors(context, file, totals.invalid)
+        return _report_line_errors(context, file, totals.invalid, totals.other_error)
     about = "about " if totals.approximate_count else ""
     lines = [f"{about}{format_coins(totals.coins)} for {format_count(totals.priced, 'job')}"]
     if totals.unpriced:

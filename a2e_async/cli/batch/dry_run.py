@@ -5,6 +5,7 @@ from typing import Any, Final
 from attrs import define, field
 
 from a2e_async._core.batch.batch import Outcome
+from a2e_async.cli import exit_codes
 from a2e_async.cli.batch.job_file import LineError
 from a2e_async.cli.batch.validation import LineJob, ValidationResult
 from a2e_async.cli.error_messages import error_message
@@ -53,6 +54,8 @@ class PriceTotals:
     paid: int = 0
     upload_count: int = 0
     invalid: ValidationResult = field(factory=ValidationResult)
+    other_error: BaseException | None = field(default=None, init=False)
+    """The first error that is not of the file, such as one of the network."""
 
     @property
     def job_count(self) -> int:
@@ -65,6 +68,8 @@ class PriceTotals:
         if plan is None or outcome.error is not None:
             line = job.line if isinstance(job, LineJob) else 0
             message = error_message(outcome.error) if outcome.error else ""
+            if outcome.error and exit_codes.code_for(outcome.error) != exit_codes.USAGE:
+                self.other_error = self.other_error or outcome.error
             self.invalid.add(LineError(line, message, getattr(outcome.error, "field", None)))
             return
         self.paid += plan.paid

@@ -97,6 +97,8 @@ def open_job_file(
     if given != STDIN and (path.is_dir() or not path.exists()):
         reason = "is a directory" if path.is_dir() else "does not exist"
         raise InvalidInput(f"{str(path)!r:.200} {reason}.", field="file")
+    if given == STDIN and sys.stdin is None:
+        raise InvalidInput("stdin is closed; give the path of a file of jobs.", field="file")
     with (
         tempfile.NamedTemporaryFile(prefix="a2e-jobs-") as copy,
         nullcontext(sys.stdin.buffer) if given == STDIN else path.open("rb") as pipe,

@@ -11,7 +11,8 @@ from attrs import define, field
 
 from a2e_async.cli.batch.report import STATUSES, Status
 from a2e_async.cli.formatting import format_coins, format_duration
-from a2e_async.cli.printer import Printer, is_terminal
+from a2e_async.cli.printer import Printer
+from a2e_async.cli.streams import is_terminal
 from a2e_async.events import Accepted, Event
 
 if TYPE_CHECKING:

@@ -158,7 +158,7 @@ def _may_replace(path: Path) -> bool:
     try:
         with path.open("rb") as file:
             return _MARK.encode() in file.read(_MARK_WITHIN)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # of a file as --out, saving tells it better
         return True
     except OSError:
         return False

@@ -20,9 +20,10 @@ from a2e_async.cli.common_flags import OutputFlags, switch
 from a2e_async.cli.context import CommandContext
 from a2e_async.cli.formatting import format_coins, format_count
 from a2e_async.cli.output_paths import prepare_directory
-from a2e_async.cli.printer import Printer, columns, is_dumb, is_terminal
+from a2e_async.cli.printer import Printer, columns
 from a2e_async.cli.runner import run_command
 from a2e_async.cli.signals import CODES
+from a2e_async.cli.streams import is_dumb, is_terminal
 from a2e_async.events import Attempt, Event
 
 if TYPE_CHECKING:

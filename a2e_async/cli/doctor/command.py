@@ -45,7 +45,7 @@ async def _check(flags: ServiceFlags, add: Callable[..., None]) -> None:
     key, finding = local_checks.api_key(flags.api_key_env)
     add(finding)
     url, finding = local_checks.address(flags.base_url)
-    add(finding)
+    add(finding, *local_checks.own_kinds())
     if url is None:
         return
     add(local_checks.proxy(url))

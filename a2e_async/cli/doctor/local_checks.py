@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from a2e_async._core.config import DEFAULT_BASE_URL, clean_api_key, clean_base_url
 from a2e_async._core.version import __version__
 from a2e_async.cli.doctor.finding import Finding
+from a2e_async.cli.known_kinds import VARIABLE, known_kinds
 from a2e_async.errors import ConfigurationError
 
 _PACKAGES = ("aiohttp", "anyio", "attrs", "cattrs")
@@ -72,6 +73,15 @@ def address(given: str | None) -> tuple[str | None, Finding]:
         text = str(error).replace("base_url", source)
         return None, Finding("bad", "address", text, f"correct {source}")
     return url, Finding("ok", "address", f"{url} ({source if chosen else 'default'})")
+
+
+def own_kinds() -> list[Finding]:
+    """Check the file of the user's own kinds, if the environment names one."""
+    try:
+        declared = known_kinds().declared
+    except ConfigurationError as error:
+        return [Finding("bad", "kinds", str(error), f"correct the file, or unset {VARIABLE}")]
+    return [Finding("ok", "kinds", f"{VARIABLE}: {', '.join(declared)}")] if declared else []
 
 
 def proxy_for(url: str) -> str | None:
