@@ -613,6 +613,7 @@ async def test_disk_failures_leave_no_file_under_its_name(
                 await output.save(tmp_path / "a.mp4")
         assert caught.value.path == str(tmp_path / "a.mp4")
         assert "a.mp4" not in names(tmp_path)
+        assert ("are kept" in str(caught.value)) == bool(names(tmp_path))
         assert (await output.save(tmp_path / "a.mp4")).read_bytes() == MP4
 
 

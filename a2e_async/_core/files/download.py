@@ -526,7 +526,7 @@ class Downloader:
                 if isinstance(error, A2EError):  # a timeout is an OSError
                     raise
                 keep = error.errno not in DISK_FULL_ERRNOS
-                raise _disk_error(error, stream, path, keep) from error
+                raise _disk_error(error, stream, path, part) from error
             finally:
                 stream.close()
                 try:
@@ -596,13 +596,13 @@ class Downloader:
             raise stream.make_error(f"was not written completely ({part.size:,} bytes). Try again.")
 
 
-def _disk_error(error: OSError, stream: HttpDownload, path: Path, kept: bool) -> TransferError:
+def _disk_error(error: OSError, stream: HttpDownload, path: Path, part: PartFile) -> TransferError:
     reason = error.strerror or str(error)
     if error.errno == errno.ENAMETOOLONG:
         raise InvalidInput(f"{str(path)[:80]}… cannot be written: {reason}.", field="path")
-    if not kept:
+    if error.errno in DISK_FULL_ERRNOS:
         advice = "Free some space."
-    elif stream.received:
+    elif part.resumable:
         advice = "The bytes received are kept for the next attempt."
     else:
         advice = "Save it to another place; the service keeps the result for a few days."

@@ -61,6 +61,11 @@ class PartFile:
     _shared: bool = field(init=False, default=False)
     _sync_error: OSError | None = field(init=False, default=None)
 
+    @property
+    def resumable(self) -> bool:
+        """Whether a later run can resume what was written."""
+        return bool(self._shared and self._sync_error is None and self.size and self.validator)
+
     def open(self, *, target_is_file: bool) -> None:
         """Create the directory, open the part file and seek to its end. Raises OSError."""
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -174,13 +179,13 @@ class PartFile:
         self.sync()
         if self._sync_error is not None:
             raise self._sync_error
-        _store_validator(self._fd, None)
         if not _CAN_LOCK:
             self._close_fd()  # Windows cannot rename an open file
         if replace or not self._link_new(target):
             if not replace:
                 target = target.with_stem(f"{target.stem}-{_short_digest(self.url)}")
             self.path.replace(target)
+        _store_validator(self._fd, None)  # not earlier: what cannot be moved is resumed
         self._close_fd()
         _sync_directory(target.parent)
         return target
@@ -210,8 +215,7 @@ class PartFile:
             return
         # Elsewhere it is unlinked before the lock is released, so that no other writer can open a
         # file about to vanish. Windows cannot unlink an open file, and has no locks here.
-        can_resume = self._sync_error is None and self._shared
-        drop = not (keep and can_resume and self.size and self.validator)
+        drop = not (keep and self.resumable)
         if drop and _CAN_LOCK:
             with contextlib.suppress(OSError):
                 self.path.unlink()
