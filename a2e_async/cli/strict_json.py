@@ -12,6 +12,8 @@ def parse(text: str) -> Any:
         return json.loads(text, object_pairs_hook=_reject_repeated_names)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+    except ValueError as error:
+        raise _without_python(error) from None
 
 
 def parse_at(text: str, index: int) -> tuple[Any, int]:
@@ -20,6 +22,13 @@ def parse_at(text: str, index: int) -> tuple[Any, int]:
         return _DECODER.raw_decode(text, index)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+    except ValueError as error:
+        raise _without_python(error) from None
+
+
+def _without_python(error: ValueError) -> ValueError:
+    """Return an error as it is, but for Python's own of a number: that names a Python function."""
+    return ValueError("it has a number with too many digits") if "digits" in str(error) else error
 
 
 def describe(error: ValueError) -> str:

@@ -301,6 +301,28 @@ def test_a_dry_run_without_prices_does_not_blame_the_file(a2e: Invoke, sandbox: 
     assert "this error's excerpt" not in result.err
 
 
+def test_a_manifest_that_cannot_be_written_is_refused_before_it_costs(
+    a2e: Invoke, sandbox: Sandbox
+) -> None:
+    Path("out/results.jsonl").mkdir(parents=True)
+    write(Path("jobs.jsonl"), picture("a"))
+    result = a2e("batch", "jobs.jsonl", *RUN)
+    assert result.code == exit_codes.USAGE
+    assert "--manifest adds to 'out/results.jsonl', which cannot be written" in result.err
+    assert not sandbox.ledger.starts()
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [("null", "found null."), ('{"meta": ' + "9" * 5000 + "}", "a number with too many digits.")],
+)
+def test_errors_in_json_are_told_without_python(a2e: Invoke, line: str, said: str) -> None:
+    write(Path("jobs.jsonl"), picture("a"), line)
+    result = a2e("batch", "jobs.jsonl", "--dry-run")
+    assert said in result.err
+    assert "sys." not in result.err
+
+
 # -- however it ends ---------------------------------------------------------------------------
 
 

@@ -1,6 +1,7 @@
 """``batch``: runs the jobs of a file."""
 
 import asyncio
+import os
 import shlex
 from contextlib import aclosing, contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -378,6 +379,8 @@ async def _run(
 
     assert options.journal is not None  # noqa: S101  # checked by the caller
     prepare_directory(options.out)
+    if options.manifest:
+        _check_manifest(options.out / FILE_NAME)
     progress, journal = (
         BatchProgress(total=jobs, budget=budget),
         SqliteJournal(options.journal),
@@ -416,6 +419,20 @@ async def _run(
     code = _finish(context, options, file, progress, added=progress.total - jobs)
     lost = (report and report.failed) or (page and page.failed)
     return exit_codes.SERVICE if code == exit_codes.OK and lost else code
+
+
+def _check_manifest(path: Path) -> None:
+    """Raise `InvalidInput` if there is something at this path to which no line can be added."""
+    if not os.path.lexists(path):
+        return
+    try:
+        path.open("ab").close()
+    except OSError as error:
+        raise InvalidInput(
+            f"--manifest adds to {str(path)!r:.200}, which cannot be written: {error.strerror}. "
+            "Nothing was started.",
+            field="manifest",
+        ) from error
 
 
 @frozen

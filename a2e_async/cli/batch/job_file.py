@@ -287,9 +287,9 @@ def _document_rows(text: str) -> Generator[Row]:
 
 def _json_row(number: int, text: str, document: Any) -> Generator[Row]:
     if not is_mapping(document):
-        found = type(document).__name__
+        found = "null" if document is None else f"a {type(document).__name__}"
         raise InvalidInput(
-            f"the line must be a JSON object with {', '.join(MEMBERS)}, found a {found}."
+            f"the line must be a JSON object with {', '.join(MEMBERS)}, found {found}."
         )
     if "\\u" in text:  # only an escape can make a lone surrogate
         _check_text(json.dumps(document, ensure_ascii=False))
