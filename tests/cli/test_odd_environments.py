@@ -122,9 +122,20 @@ def test_a_broken_proxy_is_named_as_in_the_environment(tmp_path: Path) -> None:
     assert "trust_env" not in result.err
 
 
-def test_a_path_that_is_too_long_is_told_without_python(sandbox: Sandbox, tmp_path: Path) -> None:
-    words = ["journal", "list", "x" * 300]
+@pytest.mark.parametrize("command", [["journal", "list"], ["batch", "--dry-run"]])
+def test_a_path_that_is_too_long_is_told_without_python(
+    sandbox: Sandbox, tmp_path: Path, command: list[str]
+) -> None:
+    words = [*command, "x" * 300]
     result = ended(popen(*words, env=environment(sandbox), cwd=tmp_path))
     assert result.code != 0
     assert "File name too long" in result.err
     assert "Errno" not in result.err
+    assert "Traceback" not in result.err
+
+
+@pytest.mark.skipif(not Path("/dev/null").exists(), reason="needs /dev/null")
+def test_a_device_is_no_journal(sandbox: Sandbox, tmp_path: Path) -> None:
+    result = ended(popen("mcp", "--journal", "/dev/null", env=environment(sandbox), cwd=tmp_path))
+    assert result.code == 6
+    assert "it is not a regular file" in result.err
