@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import subprocess
 from collections import Counter
+from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -301,10 +302,16 @@ def test_a_dry_run_without_prices_does_not_blame_the_file(a2e: Invoke, sandbox: 
     assert "this error's excerpt" not in result.err
 
 
+@pytest.mark.parametrize(
+    "make",
+    [Path.mkdir, pytest.param(lambda path: path.symlink_to("/dev/zero"), marks=posix)],
+)
 def test_a_manifest_that_cannot_be_written_is_refused_before_it_costs(
-    a2e: Invoke, sandbox: Sandbox
+    a2e: Invoke, sandbox: Sandbox, make: Callable[[Path], object]
 ) -> None:
-    Path("out/results.jsonl").mkdir(parents=True)
+    """Nor is a device read, which may have no end."""
+    Path("out").mkdir()
+    make(Path("out/results.jsonl"))
     write(Path("jobs.jsonl"), picture("a"))
     result = a2e("batch", "jobs.jsonl", *RUN)
     assert result.code == exit_codes.USAGE

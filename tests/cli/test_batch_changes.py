@@ -1,11 +1,14 @@
 """``a2e batch`` with files that change, and on a full disk: nothing paid is lost or paid again."""
 
+import errno
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from a2e_async._core.batch.manifest import Manifest
 from a2e_async.cli import exit_codes
 from a2e_async.cli.batch.progress_bar import BatchProgress
 from a2e_async.events import Accepted, Event
@@ -63,6 +66,27 @@ def test_a_changed_row_says_what_changed_and_what_is_paid(
             paid = f"The paid task is {lines[key]['ref']}, saved as {lines[key]['paths'][0]}."
             assert f"key '{key}' was used before with {what}. {paid} To start again" in result.err
     assert len(sandbox.ledger.starts()) == 3
+
+
+def test_a_line_that_the_manifest_lacks_is_an_error_and_added_later(
+    a2e: Invoke, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(Path("jobs.jsonl"), *(picture(f"k{n}") for n in range(3)))
+    words = ("batch", "jobs.jsonl", "--out", "out", "--journal", "jobs.db", "--manifest")
+
+    def fails(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Manifest, "record", fails)
+        result = a2e(*words)
+    assert result.code == exit_codes.SERVICE
+    assert result.err.count("out/results.jsonl cannot be written: No space left on device") == 1
+    assert len(result.out.splitlines()) == 3
+    result = a2e(*words)
+    assert result.code == 0, result.err
+    assert len(results(Path("out"))) == len(sandbox.ledger.starts()) == 3
+    assert len(Path("out/results.jsonl").read_text().splitlines()) == 3
 
 
 @posix

@@ -121,7 +121,8 @@ class Outcome(Generic[R]):
     ``earlier``: an earlier run of the batch has completed the job; then ``record`` is None, and
     ``await outcome.task`` requests it for as long as the service keeps it. Only a dry run sets
     ``plan``; ``error`` then tells why the job could not be started: `BudgetExceeded` if the
-    budget has no room left for it.
+    budget has no room left for it. ``manifest_error`` tells why the manifest has no line of the
+    files, which are saved all the same; a later run of the batch adds it.
     """
 
     job: PreparedJob[R]
@@ -131,6 +132,7 @@ class Outcome(Generic[R]):
     paths: tuple[Path, ...] = ()
     earlier: bool = False
     plan: Plan | None = None
+    manifest_error: OSError | None = None
 
     @property
     def ok(self) -> bool:
@@ -465,9 +467,10 @@ async def _run_job(runner: JobRunner, job: PreparedJob[R], keyed_job: PreparedJo
         record = await started.wait()
         seconds = None if entry is not None else started.elapsed
         paths: list[Path] = []
+        unlisted: OSError | None = None
         if download_to is not None and record.outputs:
             paths = await save_outputs(record, download_to, naming)
-            await _record_in_manifest(
+            unlisted = await _record_in_manifest(
                 runner, job, started.ref, paths, coins=started.coins, seconds=seconds
             )
     except TaskFailed as failed:
@@ -478,7 +481,7 @@ async def _run_job(runner: JobRunner, job: PreparedJob[R], keyed_job: PreparedJo
         return Outcome(job=job, task=task, record=record, error=error)
     except Exception as error:
         return Outcome(job=job, task=task, record=record, error=error)
-    return Outcome(job=job, task=task, record=record, paths=tuple(paths))
+    return Outcome(job=job, task=task, record=record, paths=tuple(paths), manifest_error=unlisted)
 
 
 async def _failed_outcome(
@@ -503,9 +506,12 @@ async def _failed_outcome(
         if not saved:  # the user has acknowledged them
             return Outcome(job=job, task=task, error=failed)
     error, paths = await save_good_outputs(task, failed, download_to, naming, saved=saved)
+    unlisted: OSError | None = None
     if paths:
-        await _record_in_manifest(runner, job, task.ref, paths, coins=task.coins, seconds=None)
-    return Outcome(job=job, task=task, error=error, paths=tuple(paths))
+        unlisted = await _record_in_manifest(
+            runner, job, task.ref, paths, coins=task.coins, seconds=None
+        )
+    return Outcome(job=job, task=task, error=error, paths=tuple(paths), manifest_error=unlisted)
 
 
 async def _successful_entry(runner: JobRunner, keyed_job: PreparedJob[R]) -> Entry | None:
@@ -532,11 +538,14 @@ async def _earlier_outcome(
     """Return the outcome of a job that is done and saved."""
     runner.reservation.count_existing(entry.key, entry.cost, entry.ref)
     paths = tuple(Path(path) for path in entry.paths.values())
+    unlisted: OSError | None = None
     if is_here and paths:
         # The run that saved them may have ended before it wrote their line.
-        await _record_in_manifest(runner, job, entry.ref, paths, coins=entry.coins, seconds=None)
+        unlisted = await _record_in_manifest(
+            runner, job, entry.ref, paths, coins=entry.coins, seconds=None
+        )
     task = runner.services.attach_entry(keyed_job, entry)
-    return Outcome(job=job, task=task, paths=paths, earlier=True)
+    return Outcome(job=job, task=task, paths=paths, earlier=True, manifest_error=unlisted)
 
 
 async def _record_in_manifest(
@@ -547,9 +556,10 @@ async def _record_in_manifest(
     *,
     coins: int | None,
     seconds: float | None,
-) -> None:
+) -> OSError | None:
+    """Add the line of a task to the manifest, if there is one; return why it cannot be added."""
     if runner.manifest is None or ref is None:
-        return
+        return None
     record = partial(
         runner.manifest.record,
         key=job.key,
@@ -563,6 +573,8 @@ async def _record_in_manifest(
         await to_thread.run_sync(record)
     except OSError as error:  # the results themselves are saved
         logger.warning("%s could not be written: %s", FILE_NAME, error.strerror or error)
+        return error
+    return None
 
 
 async def _where_saved(runner: JobRunner, entry: Entry) -> tuple[bool, bool]:

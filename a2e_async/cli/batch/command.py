@@ -1,13 +1,14 @@
 """``batch``: runs the jobs of a file."""
 
 import asyncio
+import errno
 import os
 import shlex
 from contextlib import aclosing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
-from attrs import evolve, field, frozen
+from attrs import define, evolve, field, frozen
 from cyclopts import Parameter
 
 from a2e_async._core.batch.manifest import FILE_NAME
@@ -417,7 +418,7 @@ async def _run(
                 raise BudgetExceeded(_budget_message(error)) from error
             raise
     code = _finish(context, options, file, progress, added=progress.total - jobs)
-    lost = (report and report.failed) or (page and page.failed)
+    lost = (report and report.failed) or (page and page.failed) or recorder.manifest_failed
     return exit_codes.SERVICE if code == exit_codes.OK and lost else code
 
 
@@ -426,6 +427,8 @@ def _check_manifest(path: Path) -> None:
     if not os.path.lexists(path):
         return
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise OSError(errno.EINVAL, "it is not a regular file")
         path.open("ab").close()
     except OSError as error:
         raise InvalidInput(
@@ -435,9 +438,12 @@ def _check_manifest(path: Path) -> None:
         ) from error
 
 
-@frozen
+@define(eq=False)
 class OutcomeRecorder:
-    """Handles the outcomes: counts them, writes the report, prints paths and errors."""
+    """Handles the outcomes: counts them, writes the report, prints paths and errors.
+
+    Created for one run of the command, which alone uses it.
+    """
 
     context: CommandContext
     options: BatchOptions
@@ -446,6 +452,8 @@ class OutcomeRecorder:
     report: "BatchReport | None"
     page: "ResultsPage | None"
     journal: "Journal"
+    manifest_failed: bool = field(default=False, init=False)
+    """Whether the manifest lacks a line, and that was printed."""
     _invalid: set[LineError] = field(factory=set[LineError], init=False)
 
     async def add(self, outcome: "Outcome[Any]") -> None:
@@ -457,6 +465,13 @@ class OutcomeRecorder:
         if isinstance(outcome.error, TaskFailed):
             self.progress.retries = max(self.progress.retries, retry_number(outcome))
         self._add(report_line(outcome, await self._coins(outcome)))
+        if outcome.manifest_error is not None and not self.manifest_failed:
+            self.manifest_failed = True
+            self.context.printer.error(
+                f"error: {self.options.out / FILE_NAME} cannot be written: "
+                f"{outcome.manifest_error.strerror}. The results are saved all the same; the same "
+                "command adds the missing lines later."
+            )
 
     def add_invalid(self, error: LineError) -> None:
         """Handle, once, an error in a line that was written after the file was checked."""
