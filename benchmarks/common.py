@@ -12,9 +12,10 @@ from typing import Any
 
 from attrs import asdict, frozen
 
+# Its name has no mark: no start takes a task whose record shows the mark of another one.
 RECORD = {
     "_id": "66ea4dd87db10c73fa29b570",
-    "name": "a2e-0123456789abcdefghij",
+    "name": "greeting of the spring",
     "video_url": "https://media.example/in/clip.mp4",
     "audio_url": "https://media.example/in/speech.wav",
     "duration": 5,
