@@ -98,10 +98,10 @@ class Plan:
     ``step`` is "start"; "find": search for a start whose response was lost; "wait" for a task
     that was started; "save" the files of a finished task; "done"; or "failed": nothing is left
     to do, and it is not started again. ``coins`` is the price of the start: None if the service
-    quotes none, 0 if nothing is started. ``about``: the price may be another, because it depends on
-    the duration of a file that is not uploaded yet, or is ``assumed``: jobs that differ from this
-    one only in texts and media all have it. ``paid`` are the coins that earlier runs paid for the
-    job. ``uploads`` counts its local files that no earlier job has.
+    quotes none, 0 if nothing is started. ``about``: the price may change with the duration of
+    a file that is not uploaded yet, or is ``assumed``: that of jobs that differ only in texts and
+    media. ``paid`` are the coins that earlier runs paid for the job. ``uploads`` counts its local
+    files that no earlier job has.
     """
 
     step: PlanStep
@@ -121,8 +121,8 @@ class Outcome(Generic[R]):
     ``earlier``: an earlier run of the batch has completed the job; then ``record`` is None, and
     ``await outcome.task`` requests it for as long as the service keeps it. Only a dry run sets
     ``plan``; ``error`` then tells why the job could not be started: `BudgetExceeded` if the
-    budget has no room left for it. ``manifest_error`` tells why the manifest has no line of the
-    files, which are saved all the same; a later run of the batch adds it.
+    budget has no room left for it. ``manifest_error``: why the manifest has no line of the saved
+    files; a later run adds it.
     """
 
     job: PreparedJob[R]
