@@ -112,7 +112,7 @@ def _sequence(protocol: Protocol, path: Path) -> str:
     try:
         with Image.open(path) as image:
             return _decoded(protocol, image, columns, lines)
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
+    except Exception as error:  # the image is saved; decoders raise almost anything for a bad one
         return f"it cannot be decoded: {one_line(str(error))}"
 
 
@@ -141,7 +141,7 @@ def _decoded(protocol: Protocol, image: "Image", columns: int, lines: int) -> st
     upright.thumbnail((columns * width, lines * height))
     if protocol == "kitty":
         png = BytesIO()
-        upright.save(png, "PNG")
+        upright.convert("RGBA").save(png, "PNG")  # PNG has no CMYK, for one
         return _kitty(png.getvalue(), columns, lines)
     few = upright.convert("RGB").quantize(256)
     palette = few.getpalette() or []

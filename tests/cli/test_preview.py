@@ -152,6 +152,35 @@ def test_kitty_gets_a_png_of_what_else_an_image_is(
         assert (shown.format, shown.size) == ("PNG", (20, 40))
 
 
+def test_kitty_gets_the_colors_of_a_print(
+    terminal: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """PNG has no CMYK."""
+    terminal.setenv("TERM", "xterm-kitty")
+    picture = tmp_path / "print.jpg"
+    Image.new("CMYK", (40, 20), (0, 255, 255, 0)).save(picture)
+    assert show_images(Printer(), [picture]) == [picture]
+    parts = re.findall("\x1b_G[^;]*;([^\x1b]*)\x1b\\\\", capsys.readouterr().out)
+    with Image.open(io.BytesIO(base64.b64decode("".join(parts)))) as shown:
+        red, green, blue = shown.convert("RGB").getpixel((5, 5))
+    assert red > 200 > 100 > max(green, blue)
+
+
+@pytest.mark.parametrize("error", [SyntaxError, IndexError, MemoryError])
+def test_whatever_a_decoder_raises_is_one_line(
+    terminal: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: type[Exception]
+) -> None:
+    """The image is paid and saved: a command must not fail because it cannot be shown."""
+    terminal.setenv("TERM", "foot")
+
+    def fails(_: object) -> None:
+        raise error("broken\nPNG file")
+
+    terminal.setattr(Image, "open", fails)
+    assert show_images(Printer(), [media.portrait()]) == []
+    assert "it cannot be decoded: broken PNG file\n" in capsys.readouterr().err
+
+
 def test_without_pillow_one_line_says_what_to_install(
     terminal: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

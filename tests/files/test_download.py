@@ -262,7 +262,7 @@ async def test_without_a_length(store: Store, kit: Kit) -> None:
 
 
 @pytest.mark.parametrize("outcome", ["saved", "early sync fails", "cut off"])
-async def test_a_large_file_is_moved_to_the_disk_while_it_is_read(
+async def test_a_large_file_is_flushed_to_disk_while_it_is_read(
     store: Store, kit: Kit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, outcome: str
 ) -> None:
     """And no thread uses the file any more when the download has ended."""

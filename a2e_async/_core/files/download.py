@@ -56,7 +56,7 @@ MAX_REDIRECTS: Final = 5
 _WORKERS: Final = 4
 
 _SYNC_EVERY: Final = 32 * 1024 * 1024
-"""Bytes after which what was written is moved to the disk."""
+"""Bytes that are written between two flushes to disk (fsync)."""
 
 _READ_BUFFER: Final = 512 * 1024
 _MAX_CHUNKS: Final = 256  # bounds the list when the server sends tiny chunks
@@ -343,8 +343,8 @@ def _redirect_error(url: str, where: str, status: int | None = None) -> Transfer
 class _WriteBehind:
     """Write-behind: one disk write at a time while the caller keeps reading.
 
-    Beside it, what was written is moved from the cache to the disk, so that the end of a large file
-    has little left to wait for. Created by the downloader for one file; only its transfer uses it.
+    Beside it, `sync` flushes what was written to disk, so that the end of a large file has little
+    left to wait for. Created by the downloader for one file; only its transfer uses it.
     """
 
     files: FileSession
@@ -357,7 +357,7 @@ class _WriteBehind:
         self._running = self.files.run_in_worker(call, *args)
 
     def sync(self, call: Callable[[], None]) -> None:
-        """Start ``call``, which moves what was written to the disk, unless it is running."""
+        """Start ``call``, which flushes what was written to disk, unless it is running."""
         if self._syncing is None or self._syncing.done():
             self._syncing = self.files.run_in_worker(call)
 

@@ -149,7 +149,7 @@ class PartFile:
                 rest[0] = memoryview(rest[0])[written:]
 
     def sync(self) -> None:
-        """Move what was written to the disk. A failure is raised by `finish`.
+        """Flush what was written to disk (fsync). A failure is raised by `finish`.
 
         After one, the content on disk is unknown, and the system does not report it again.
         """
